@@ -1,0 +1,35 @@
+#include "base/tasks.hpp"
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/deferred.hpp>
+#include <boost/asio/experimental/parallel_group.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+namespace base {
+
+namespace asio = boost::asio;
+
+asio::awaitable<BothEnded> run_both(asio::awaitable<void> first, asio::awaitable<void> second) {
+  auto ex = co_await asio::this_coro::executor;
+  auto [order, a, b] = co_await asio::experimental::make_parallel_group(
+                           asio::co_spawn(ex, std::move(first), asio::deferred),
+                           asio::co_spawn(ex, std::move(second), asio::deferred))
+                           .async_wait(asio::experimental::wait_for_all(), asio::use_awaitable);
+  co_return BothEnded{a, b};
+}
+
+asio::awaitable<void> run_all(std::vector<asio::awaitable<void>> tasks) {
+  if (tasks.empty()) co_return;
+  auto ex = co_await asio::this_coro::executor;
+  using Op = decltype(asio::co_spawn(ex, std::move(tasks.front()), asio::deferred));
+  std::vector<Op> ops;
+  ops.reserve(tasks.size());
+  for (auto& t : tasks) ops.push_back(asio::co_spawn(ex, std::move(t), asio::deferred));
+  auto [order, failures] = co_await asio::experimental::make_parallel_group(std::move(ops))
+                               .async_wait(asio::experimental::wait_for_all(), asio::use_awaitable);
+  for (const auto i : order)
+    if (failures[i]) std::rethrow_exception(failures[i]);
+}
+
+}  // namespace base

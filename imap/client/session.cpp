@@ -1,0 +1,471 @@
+#include "imap/client/session.hpp"
+
+#include <fmt/format.h>
+#include <openssl/rand.h>
+
+#include <algorithm>
+
+#include "base/tasks.hpp"
+#include "base/text.hpp"
+
+namespace imap {
+
+namespace asio = boost::asio;
+using base::Exit;
+using base::Remedy;
+using base::Scope;
+
+namespace {
+
+class Ignore final : public Sink {
+ public:
+  void untagged(Untagged&&) override {}
+};
+
+// Keeps all responses of one kind.
+template <class T>
+class Collect final : public Sink {
+ public:
+  void untagged(Untagged&& response) override {
+    if (auto* t = std::get_if<T>(&response)) items.push_back(std::move(*t));
+    else if (auto* o = std::get_if<Other>(&response); o != nullptr && !o->why.empty()) unreadable = o->why;
+  }
+  std::vector<T> items;
+  std::string unreadable;
+};
+
+class OpenedSink final : public Sink {
+ public:
+  void untagged(Untagged&& response) override {
+    if (auto* e = std::get_if<Exists>(&response)) {
+      opened.exists = e->count;
+    } else if (auto* line = std::get_if<StatusLine>(&response)) {
+      const auto n = parse_number(line->code.arguments);
+      const auto& code = line->code.name;
+      if (code == "UIDVALIDITY" && n && *n <= UINT32_MAX) opened.uid_validity = base::UidValidity(static_cast<std::uint32_t>(*n));
+      if (code == "UIDNEXT" && n && *n <= UINT32_MAX) opened.uid_next = base::Uid(static_cast<std::uint32_t>(*n));
+      if (code == "HIGHESTMODSEQ" && n) opened.highest_modseq = base::ModSeq(*n);
+      if (code == "UIDNOTSTICKY") opened.uid_not_sticky = true;
+      if (code == "PERMANENTFLAGS") {
+        std::string_view inner = base::trim(line->code.arguments);
+        if (inner.starts_with('(') && inner.ends_with(')')) inner = inner.substr(1, inner.size() - 2);
+        opened.permanent_flags.emplace();
+        for (auto& f : base::split(inner, ' '))
+          if (!f.empty()) opened.permanent_flags->push_back(std::move(f));
+      }
+    }
+  }
+  Opened opened;
+};
+
+std::string random_tag_prefix() {
+  unsigned char octets[4];
+  if (RAND_bytes(octets, sizeof octets) != 1) throw base::Failed({Scope::run, Remedy::ask_admin, "No random numbers."});
+  std::string out;
+  for (const auto o : octets) out += static_cast<char>('A' + o % 26);
+  return out;
+}
+
+// The server is busy, not unwilling (F24, F25, RFC 5530).
+bool is_transient(const StatusLine& line) {
+  const auto& c = line.code.name;
+  const std::string text = base::lower(line.text);
+  return c == "UNAVAILABLE" || c == "INUSE" || c == "LIMIT" || c == "SERVERBUG" || c == "THROTTLED" ||
+         text.find("maximum number of connections") != std::string::npos ||
+         text.find("too many") != std::string::npos || text.find("try again") != std::string::npos;
+}
+
+}  // namespace
+
+Session::Session(SessionOptions options, std::unique_ptr<Transport> transport)
+    : options_(std::move(options)),
+      transport_(std::move(transport)),
+      engine_(options_.access, random_tag_prefix()),
+      who_(fmt::format("{} on {} {}:{}", base::printable(options_.user), options_.endpoint.side, options_.endpoint.host,
+                       options_.endpoint.port)),
+      inbox_(64 * 1024) {}
+
+asio::awaitable<std::unique_ptr<Session>> Session::open(Dialer& dialer, SessionOptions options) {
+  const base::Endpoint endpoint = options.endpoint;
+  if (endpoint.tls == base::TlsMode::none && !base::is_loopback(endpoint.host) && !endpoint.allow_cleartext)
+    throw base::Failed({Scope::run, Remedy::ask_admin,
+                        fmt::format("The connection to {}:{} would send passwords and mail readable for anyone on the way. "
+                                    "Use --{}-tls starttls or tls; or, if the line is safe, add --allow-cleartext.",
+                                    endpoint.host, endpoint.port, endpoint.side), Exit::usage});
+  auto transport = co_await dialer.dial(endpoint);
+  std::unique_ptr<Session> session(new Session(std::move(options), std::move(transport)));
+  co_await session->begin();
+  co_await session->log_in();
+  co_return session;
+}
+
+base::Failed Session::lost(std::string text) const {
+  if (!bye_.empty()) text += fmt::format(" The server had said {}.", bye_);
+  return base::Failed({Scope::account, Remedy::reconnect, fmt::format("{} ({}).", base::trim(text).ends_with('.') ? text.substr(0, text.size() - 1) : text, who_)});
+}
+
+void Session::note(const StatusLine& line) {
+  if (line.status == Status::bye) bye_ = line.verbatim();
+}
+
+void Session::submit(Command command) {
+  if (options_.trace) options_.trace("C: " + command.trace());
+  engine_.submit(std::move(command));
+}
+
+asio::awaitable<void> Session::begin() {
+  // The greeting: exactly one untagged OK (S4, S5).
+  std::optional<StatusLine> greeting;
+  while (!greeting) {
+    auto event = base::or_throw(engine_.next());
+    if (!event) {
+      const auto n = co_await transport_->read_some(asio::buffer(inbox_));
+      engine_.feed({inbox_.data(), n});
+      continue;
+    }
+    auto* u = std::get_if<Untagged>(&*event);
+    if (u == nullptr || !std::holds_alternative<StatusLine>(*u))
+      throw base::Failed({Scope::run, Remedy::ask_admin,
+                          fmt::format("{}:{} did not greet as an IMAP server does. Check host and port.",
+                                      options_.endpoint.host, options_.endpoint.port)});
+    greeting = std::get<StatusLine>(*u);
+  }
+  if (greeting->status != Status::ok) {
+    const bool bye = greeting->status == Status::bye;
+    throw base::Failed({bye ? Scope::account : Scope::run, bye ? Remedy::reconnect : Remedy::ask_admin,
+                        fmt::format("{}:{} answered {} instead of a greeting{}.", options_.endpoint.host,
+                                    options_.endpoint.port, greeting->verbatim(),
+                                    bye ? "" : "; a connection that is already logged in is not used")});
+  }
+  if (options_.endpoint.tls == base::TlsMode::starttls) {
+    const auto answer = co_await run(Command(Verb::starttls));
+    if (!answer.ok())
+      throw base::Failed({Scope::run, Remedy::ask_admin,
+                          fmt::format("{}:{} refused STARTTLS: {}. No password was sent. Use --{}-tls tls with its TLS port, "
+                                      "usually 993.", options_.endpoint.host, options_.endpoint.port,
+                                      answer.tagged.verbatim(), options_.endpoint.side)});
+    // RFC 3501 §6.2.1; S2: whatever came along in clear after that OK could be somebody else's.
+    if (engine_.holds_octets())
+      throw base::Failed({Scope::run, Remedy::ask_admin,
+                          fmt::format("{}:{} sent more octets in clear after STARTTLS. The connection was closed; no "
+                                      "password was sent.", options_.endpoint.host, options_.endpoint.port)});
+    co_await transport_->start_tls();
+  }
+}
+
+asio::awaitable<void> Session::log_in() {
+  // Capabilities before log-in serve one question only: may LOGIN be used?
+  Collect<Capabilities> before;
+  co_await run(Command(Verb::capability), before);
+  const Capabilities offered = before.items.empty() ? Capabilities{} : before.items.back();
+  Answer answer;
+  if (offered.has("LOGINDISABLED") && offered.has("AUTH=PLAIN")) {
+    submit(Command(Verb::authenticate_plain));
+    Ignore ignore;
+    challenged_ = false;
+    co_await write_output();
+    while (!engine_.idle()) {
+      co_await read_answers(ignore, false);
+      if (challenged_) {
+        challenged_ = false;
+        std::string message("\0", 1);
+        message += options_.user;
+        message += '\0';
+        message += options_.password.reveal();
+        engine_.reply_to_challenge(base::base64_encode(message));
+        OPENSSL_cleanse(message.data(), message.size());
+        co_await write_output();
+      }
+    }
+    answer = std::move(answers_.back());
+    answers_.clear();
+  } else {
+    answer = co_await run(std::move(Command(Verb::login).string(options_.user).string(options_.password.reveal())));
+  }
+  if (!answer.ok()) {
+    const bool busy = is_transient(answer.tagged);
+    throw base::Failed({Scope::account, busy ? Remedy::retry_later : Remedy::ask_admin,
+                        busy ? fmt::format("Log-in as {} was put off: server said {}.", who_, answer.tagged.verbatim())
+                             : fmt::format("Log-in as {} was refused: server said {}. It is not tried again in this run. "
+                                           "Check user name and password, then run again.", who_, answer.tagged.verbatim()),
+                        busy ? Exit::failed : Exit::login_refused});
+  }
+  // What counts is what is offered after log-in (S1, F52).
+  if (answer.tagged.code.name == "CAPABILITY") {
+    capabilities_ = parse_capabilities(answer.tagged.code.arguments);
+  } else {
+    Collect<Capabilities> after;
+    co_await run(Command(Verb::capability), after);
+    if (!after.items.empty()) capabilities_ = after.items.back();
+  }
+  engine_.use_literals(has("LITERAL+") ? LiteralMode::plus : has("LITERAL-") ? LiteralMode::minus : LiteralMode::synchronising);
+}
+
+asio::awaitable<void> Session::write_output() {
+  auto pieces = engine_.output();
+  if (!pieces.empty()) co_await transport_->write_all(std::move(pieces));
+}
+
+asio::awaitable<void> Session::read_answers(Sink& sink, bool until_idle) {
+  for (;;) {
+    auto event = engine_.next();
+    if (!event) throw lost(event.error().text);
+    if (!*event) {
+      if (engine_.idle() || ready_for_body_ || challenged_ || (!until_idle && engine_.output_pending())) co_return;
+      std::size_t n = 0;
+      try {
+        n = co_await transport_->read_some(asio::buffer(inbox_));
+      } catch (const base::Failed& f) {
+        throw lost(f.error.text);
+      }
+      engine_.feed({inbox_.data(), n});
+      continue;
+    }
+    if (auto* u = std::get_if<Untagged>(&**event)) {
+      if (auto* line = std::get_if<StatusLine>(u)) note(*line);
+      sink.untagged(std::move(*u));
+      if (sink.full()) co_await sink.drain();
+    } else if (auto* a = std::get_if<Answer>(&**event)) {
+      if (options_.trace) options_.trace("S: " + a->tagged.verbatim());
+      answers_.push_back(std::move(*a));
+    } else if (auto* large = std::get_if<LargeLiteral>(&**event)) {
+      co_await sink.large_begin(large->size);
+    } else if (auto* chunk = std::get_if<LargeLiteralChunk>(&**event)) {
+      co_await sink.large_chunk(chunk->octets);
+    } else if (std::holds_alternative<ReadyForBody>(**event)) {
+      ready_for_body_ = true;
+    } else {
+      challenged_ = true;
+    }
+  }
+}
+
+asio::awaitable<void> Session::read_all_or_close(Sink& sink) {
+  try {
+    co_await read_answers(sink, true);
+  } catch (...) {
+    transport_->close();  // so that a blocked write ends too
+    throw;
+  }
+}
+
+asio::awaitable<std::vector<Answer>> Session::exchange(Sink& sink) {
+  if (engine_.needs_continuation()) {
+    while (!engine_.idle()) {
+      co_await write_output();
+      co_await read_answers(sink, false);
+      if (ready_for_body_) break;
+    }
+  } else {
+    // Read while writing: if both ends only wrote, both buffers would fill and nobody would read.
+    const auto ended = co_await base::run_both(write_output(), read_all_or_close(sink));
+    if (ended.second) std::rethrow_exception(ended.second);
+    if (ended.first) std::rethrow_exception(ended.first);
+  }
+  co_return std::exchange(answers_, {});
+}
+
+asio::awaitable<Answer> Session::run(Command command, Sink& sink) {
+  submit(std::move(command));
+  co_await write_output();
+  co_await read_answers(sink, false);
+  while (!engine_.idle()) {
+    co_await write_output();
+    co_await read_answers(sink, false);
+  }
+  auto answers = std::exchange(answers_, {});
+  co_return std::move(answers.back());
+}
+
+asio::awaitable<Answer> Session::run(Command command) {
+  Ignore ignore;
+  co_return co_await run(std::move(command), ignore);
+}
+
+asio::awaitable<Namespaces> Session::namespaces() {
+  if (!has("NAMESPACE")) co_return Namespaces{};
+  Collect<Namespaces> sink;
+  co_await run(Command(Verb::namespaces), sink);
+  co_return sink.items.empty() ? Namespaces{} : sink.items.back();
+}
+
+asio::awaitable<std::vector<ListItem>> Session::list() {
+  Collect<ListItem> sink;
+  const auto answer = co_await run(std::move(Command(Verb::list).string("").string("*")), sink);
+  // A mailbox that cannot be read from the list would be a mailbox left behind without a word.
+  if (!answer.ok() || !sink.unreadable.empty())
+    throw base::Failed({Scope::account, Remedy::ask_admin,
+                        fmt::format("Could not list the mailboxes of {}: {}.", who_,
+                                    answer.ok() ? "a LIST response is malformed (" + sink.unreadable + ")"
+                                                : "server said " + answer.tagged.verbatim())});
+  co_return std::move(sink.items);
+}
+
+asio::awaitable<std::vector<ListItem>> Session::lsub() {
+  Collect<ListItem> sink;
+  const auto answer = co_await run(std::move(Command(Verb::lsub).string("").string("*")), sink);
+  if (!answer.ok() || !sink.unreadable.empty())
+    throw base::Failed({Scope::account, Remedy::ask_admin,
+                        fmt::format("Could not list the subscriptions of {}: {}.", who_,
+                                    answer.ok() ? "a LSUB response is malformed (" + sink.unreadable + ")"
+                                                : "server said " + answer.tagged.verbatim())});
+  co_return std::move(sink.items);
+}
+
+asio::awaitable<std::vector<base::Result<StatusItem>>> Session::statuses(std::vector<std::string> mailboxes, bool modseq,
+                                                                        bool pipelined) {
+  const char* items = modseq ? "(MESSAGES UIDNEXT UIDVALIDITY HIGHESTMODSEQ)" : "(MESSAGES UIDNEXT UIDVALIDITY)";
+  std::vector<base::Result<StatusItem>> out;
+  const std::size_t at_once = pipelined && (engine_.idle() && has("LITERAL+")) ? 100 : 1;
+  for (std::size_t i = 0; i < mailboxes.size(); i += at_once) {
+    const std::size_t n = std::min(at_once, mailboxes.size() - i);
+    Collect<StatusItem> sink;
+    for (std::size_t k = 0; k < n; ++k) submit(std::move(Command(Verb::status).string(mailboxes[i + k]).word(items)));
+    auto answers = co_await exchange(sink);
+    std::size_t next = 0;
+    for (std::size_t k = 0; k < n; ++k) {
+      if (!answers[k].ok()) {
+        out.emplace_back(base::fail(Scope::mailbox, Remedy::skip, "server said " + answers[k].tagged.verbatim()));
+      } else if (next < sink.items.size()) {
+        out.emplace_back(sink.items[next++]);
+      } else {
+        out.emplace_back(base::fail(Scope::mailbox, Remedy::skip, "the server said OK to STATUS, but not the status"));
+      }
+    }
+  }
+  co_return out;
+}
+
+asio::awaitable<base::Result<StatusItem>> Session::status(const std::string& mailbox, bool modseq) {
+  std::vector<std::string> one(1, mailbox);  // named: g++ 12 miscompiles a braced list inside co_await
+  auto all = co_await statuses(std::move(one), modseq, false);
+  co_return std::move(all.front());
+}
+
+asio::awaitable<base::Result<Opened>> Session::open_mailbox(Verb verb, const std::string& mailbox) {
+  OpenedSink sink;
+  mailbox_.clear();
+  const auto answer = co_await run(std::move(Command(verb).string(mailbox)), sink);
+  if (!answer.ok()) co_return base::fail(Scope::mailbox, Remedy::skip, "server said " + answer.tagged.verbatim());
+  mailbox_ = mailbox;
+  Opened& o = sink.opened;
+  if (!o.uid_next) {
+    // Courier: the highest UID there is, plus one, is a lower bound as good (RFC 3501 §2.3.1.1).
+    o.uid_next = base::Uid(1);
+    if (o.exists > 0) {
+      Collect<Fetched> fetched;
+      const auto last = co_await run(std::move(Command(Verb::uid_fetch).word("*").word("(UID)")), fetched);
+      for (const auto& f : fetched.items)
+        if (last.ok() && f.uid && f.uid->value >= o.uid_next.value) o.uid_next = base::Uid(f.uid->value + 1);
+    }
+  }
+  co_return o;
+}
+
+asio::awaitable<base::Result<Opened>> Session::examine(const std::string& mailbox) {
+  co_return co_await open_mailbox(Verb::examine, mailbox);
+}
+
+asio::awaitable<base::Result<Opened>> Session::select(const std::string& mailbox) {
+  co_return co_await open_mailbox(Verb::select, mailbox);
+}
+
+asio::awaitable<base::Result<void>> Session::uid_fetch(const UidSet& set, std::string_view items, Sink& sink) {
+  const auto answer = co_await run(std::move(Command(Verb::uid_fetch).word(set.text()).word(items)), sink);
+  if (!answer.ok()) co_return base::fail(Scope::mailbox, Remedy::skip, "server said " + answer.tagged.verbatim());
+  co_return base::Result<void>{};
+}
+
+asio::awaitable<Answer> Session::noop() { co_return co_await run(Command(Verb::noop)); }
+
+asio::awaitable<Answer> Session::create(const std::string& mailbox) {
+  co_return co_await run(std::move(Command(Verb::create).string(mailbox)));
+}
+
+asio::awaitable<Answer> Session::subscribe(const std::string& mailbox) {
+  co_return co_await run(std::move(Command(Verb::subscribe).string(mailbox)));
+}
+
+asio::awaitable<Answer> Session::expunge_one(base::Uid uid) {
+  const std::string n = std::to_string(uid.value);
+  auto answer = co_await run(std::move(Command(Verb::uid_store).word(n).word("+FLAGS.SILENT (\\Deleted)")));
+  if (answer.ok()) answer = co_await run(std::move(Command(Verb::uid_expunge).word(n)));
+  co_return answer;
+}
+
+namespace {
+void add_item(Command& command, const AppendItem& item) {
+  if (!item.flags.empty()) command.flags(item.flags);
+  if (!item.internal_date.empty()) command.word("\"" + item.internal_date + "\"");
+}
+}  // namespace
+
+asio::awaitable<Answer> Session::append_multi(const std::string& mailbox, const std::vector<AppendItem>& items) {
+  Command command(Verb::append);
+  command.string(mailbox);
+  for (const auto& item : items) {
+    add_item(command, item);
+    command.body(item.octets);
+  }
+  submit(std::move(command));
+  Ignore ignore;
+  auto answers = co_await exchange(ignore);
+  co_return std::move(answers.back());
+}
+
+asio::awaitable<std::vector<Answer>> Session::append_each(const std::string& mailbox, const std::vector<AppendItem>& items) {
+  Ignore ignore;
+  std::vector<Answer> out;
+  for (const auto& item : items) {
+    Command command(Verb::append);
+    command.string(mailbox);
+    add_item(command, item);
+    command.body(item.octets);
+    submit(std::move(command));
+    if (has("LITERAL+")) continue;
+    auto answers = co_await exchange(ignore);
+    out.push_back(std::move(answers.back()));
+  }
+  if (has("LITERAL+")) out = co_await exchange(ignore);
+  co_return out;
+}
+
+asio::awaitable<std::optional<Answer>> Session::append_begin(const std::string& mailbox, const AppendItem& item,
+                                                             std::uint64_t octets) {
+  Command command(Verb::append);
+  command.string(mailbox);
+  add_item(command, item);
+  command.streamed_body(octets);
+  ready_for_body_ = false;
+  submit(std::move(command));
+  Ignore ignore;
+  auto answers = co_await exchange(ignore);
+  if (ready_for_body_) co_return std::nullopt;
+  co_return std::move(answers.back());
+}
+
+asio::awaitable<void> Session::append_write(std::string_view piece) {
+  std::vector<std::string_view> pieces(1, piece);
+  co_await transport_->write_all(std::move(pieces));
+}
+
+asio::awaitable<Answer> Session::append_finish() {
+  ready_for_body_ = false;
+  engine_.body_complete();
+  Ignore ignore;
+  co_await write_output();
+  co_await read_answers(ignore, true);
+  auto answers = std::exchange(answers_, {});
+  co_return std::move(answers.back());
+}
+
+asio::awaitable<void> Session::logout() {
+  try {
+    if (engine_.idle()) co_await run(Command(Verb::logout));
+  } catch (const base::Failed&) {
+    // The server may close first; nothing is owed any more.
+  }
+  transport_->close();
+}
+
+}  // namespace imap

@@ -1,0 +1,139 @@
+// One authenticated IMAP connection, as a migration needs it: typed commands over the sans-IO engine.
+//
+// After log-in capability decides what is used (nothing is inferred from a server's name). Every operation throws
+// base::Failed when the connection is no longer usable; the session must then be dropped: half a literal may be on the wire.
+// A tagged NO or BAD is a value. One operation at a time.
+//
+//   auto session = co_await Session::open(dialer, options);
+//   auto opened = co_await session->examine("INBOX");
+//   co_await session->uid_fetch(set, "(UID FLAGS)", sink);
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.hpp"
+#include "base/secret.hpp"
+#include "base/tls.hpp"
+#include "imap/client/transport.hpp"
+#include "imap/protocol/engine.hpp"
+#include "imap/protocol/uid_set.hpp"
+
+namespace imap {
+
+struct SessionOptions {
+  base::Endpoint endpoint;
+  std::string user;
+  base::Secret password;
+  Access access = Access::read_only;
+  std::function<void(const std::string&)> trace;  // "C: ..." and "S: ..."; may be empty
+};
+
+// What SELECT or EXAMINE said (RFC 3501 §6.3.1).
+struct Opened {
+  base::UidValidity uid_validity;
+  base::Uid uid_next;       // a lower bound for every later message; found by UID FETCH * where the server does not say
+  std::uint32_t exists = 0;
+  base::ModSeq highest_modseq;
+  std::optional<std::vector<std::string>> permanent_flags;  // nothing: the server did not say, all may be kept
+  bool uid_not_sticky = false;
+};
+
+// Untagged responses of one command. full() asks for a pause in which drain() may wait for something, such as the store.
+class Sink {
+ public:
+  virtual ~Sink() = default;
+  virtual void untagged(Untagged&& response) = 0;
+  virtual bool full() const { return false; }
+  virtual boost::asio::awaitable<void> drain() { co_return; }
+  // A body too large to hold; the Fetched that follows says BodyKind::streamed. Ignored by default.
+  virtual boost::asio::awaitable<void> large_begin(std::uint64_t) { co_return; }
+  virtual boost::asio::awaitable<void> large_chunk(std::string_view) { co_return; }
+};
+
+// One message of an APPEND. The octets are borrowed.
+struct AppendItem {
+  std::vector<std::string> flags;
+  std::string internal_date;  // empty: none is sent
+  std::string_view octets;
+};
+
+class Session {
+ public:
+  // Connects, makes the connection safe, logs in once, asks for capabilities. Refused: exit code login_refused, and Remedy
+  // ask_admin, or retry_later where the server said it is busy (F24: never "wrong password").
+  static boost::asio::awaitable<std::unique_ptr<Session>> open(Dialer& dialer, SessionOptions options);
+
+  bool has(std::string_view capability) const { return capabilities_.has(capability); }
+  bool can_skip_continuation() const { return has("LITERAL+"); }
+  const std::string& who() const { return who_; }  // "jane on source 127.0.0.1:143"
+  // Where it stands; cleared when another mailbox is opened.
+  const std::string& open_mailbox() const { return mailbox_; }
+
+  boost::asio::awaitable<Namespaces> namespaces();  // empty where not offered
+  boost::asio::awaitable<std::vector<ListItem>> list();
+  boost::asio::awaitable<std::vector<ListItem>> lsub();
+  boost::asio::awaitable<base::Result<StatusItem>> status(const std::string& mailbox, bool modseq);
+  // Several at once, in one round trip if `pipelined`; same order as asked.
+  boost::asio::awaitable<std::vector<base::Result<StatusItem>>> statuses(std::vector<std::string> mailboxes, bool modseq,
+                                                                       bool pipelined);
+  boost::asio::awaitable<base::Result<Opened>> examine(const std::string& mailbox);
+  boost::asio::awaitable<base::Result<Opened>> select(const std::string& mailbox);
+  // A tagged NO or BAD is an error of Scope::mailbox. `items` in parentheses.
+  boost::asio::awaitable<base::Result<void>> uid_fetch(const UidSet& set, std::string_view items, Sink& sink);
+  boost::asio::awaitable<Answer> noop();
+  boost::asio::awaitable<Answer> create(const std::string& mailbox);
+  boost::asio::awaitable<Answer> subscribe(const std::string& mailbox);
+  boost::asio::awaitable<Answer> expunge_one(base::Uid uid);  // UID STORE +FLAGS.SILENT (\Deleted), UID EXPUNGE; needs UIDPLUS
+
+  // All of them in one command (RFC 3502).
+  boost::asio::awaitable<Answer> append_multi(const std::string& mailbox, const std::vector<AppendItem>& items);
+  // One command each, sent without waiting where the server offers LITERAL+; answers in order.
+  boost::asio::awaitable<std::vector<Answer>> append_each(const std::string& mailbox, const std::vector<AppendItem>& items);
+  // A body of `octets` octets that the caller writes in pieces. begin: nothing = the server said "+", else its refusal
+  // (nothing was sent). Then write as often as needed, then finish, which alone sends the final CRLF that lets the server
+  // store it. To give up in between: drop the session.
+  boost::asio::awaitable<std::optional<Answer>> append_begin(const std::string& mailbox, const AppendItem& without_octets,
+                                                             std::uint64_t octets);
+  boost::asio::awaitable<void> append_write(std::string_view piece);
+  boost::asio::awaitable<Answer> append_finish();
+
+  // Says LOGOUT and closes; never throws.
+  boost::asio::awaitable<void> logout();
+  void close() { transport_->close(); }
+
+ private:
+  Session(SessionOptions options, std::unique_ptr<Transport> transport);
+  boost::asio::awaitable<void> begin();
+  boost::asio::awaitable<void> log_in();
+  boost::asio::awaitable<base::Result<Opened>> open_mailbox(Verb verb, const std::string& mailbox);
+  // Sends what is queued; returns the answers in the order of the commands.
+  boost::asio::awaitable<std::vector<Answer>> exchange(Sink& sink);
+  boost::asio::awaitable<Answer> run(Command command);
+  boost::asio::awaitable<Answer> run(Command command, Sink& sink);
+  boost::asio::awaitable<void> write_output();
+  // Until the engine is idle, has something to send, or asks for the body.
+  boost::asio::awaitable<void> read_answers(Sink& sink, bool until_idle);
+  boost::asio::awaitable<void> read_all_or_close(Sink& sink);
+  void submit(Command command);
+  void note(const StatusLine& line);
+  base::Failed lost(std::string text) const;
+
+  SessionOptions options_;
+  std::unique_ptr<Transport> transport_;
+  Engine engine_;
+  std::string who_;
+  std::string mailbox_;
+  std::string bye_;
+  Capabilities capabilities_;
+  std::vector<Answer> answers_;
+  bool ready_for_body_ = false;
+  bool challenged_ = false;
+  std::vector<char> inbox_;
+};
+
+}  // namespace imap

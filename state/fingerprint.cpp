@@ -1,0 +1,114 @@
+#include "state/fingerprint.hpp"
+
+#include <cstring>
+
+#include "base/result.hpp"
+
+namespace state {
+namespace {
+
+constexpr std::size_t kBlock = 16 * 1024;
+
+EVP_MD_CTX* fresh() {
+  EVP_MD_CTX* c = EVP_MD_CTX_new();
+  if (c == nullptr || EVP_DigestInit_ex(c, EVP_sha256(), nullptr) != 1)
+    throw base::Failed({base::Scope::run, base::Remedy::ask_admin, "OpenSSL has no SHA-256.", base::Exit::failed});
+  return c;
+}
+
+Digest end(EVP_MD_CTX* c) {
+  Digest d{};
+  unsigned int n = 0;
+  EVP_DigestFinal_ex(c, d.data(), &n);
+  return d;
+}
+
+}  // namespace
+
+std::size_t DigestHash::operator()(const Digest& d) const noexcept {
+  std::size_t h = 0;
+  std::memcpy(&h, d.data(), sizeof h);
+  return h;
+}
+
+Fingerprinter::Fingerprinter(E1x when) : when_(when), e0_(fresh()), e1_(fresh()), e1x_(fresh()) {}
+
+void Fingerprinter::flush() {
+  EVP_DigestUpdate(e1_.get(), pending_.data(), pending_.size());
+  EVP_DigestUpdate(e1x_.get(), pending_x_.data(), pending_x_.size());
+  pending_.clear();
+  pending_x_.clear();
+}
+
+// Appends canonical text: no CR, no NUL, no LF.
+void Fingerprinter::canonical(std::string_view text, bool header) {
+  if (text.empty()) return;
+  const auto put = [&](std::string_view s, bool as_header) {
+    pending_ += s;
+    if (when_ == E1x::if_8bit && !header_8bit_ && !in_header_) return;
+    if (!as_header) {
+      pending_x_ += s;
+      return;
+    }
+    for (const char c : s) {
+      const bool eight = static_cast<unsigned char>(c) >= 0x80;
+      header_8bit_ = header_8bit_ || eight;
+      pending_x_ += eight || c == '?' || c == 'X' ? 'X' : c;
+    }
+  };
+  static constexpr std::string_view kLfs = "\n\n\n\n\n\n\n\n";
+  while (held_lfs_ > 0) {
+    const auto n = static_cast<std::size_t>(std::min<std::uint64_t>(held_lfs_, kLfs.size()));
+    put(kLfs.substr(0, n), false);
+    held_lfs_ -= n;
+  }
+  put(text, header);
+  if (pending_.size() >= kBlock) flush();
+}
+
+void Fingerprinter::add(std::string_view octets) {
+  octets_ += octets.size();
+  EVP_DigestUpdate(e0_.get(), octets.data(), octets.size());
+  while (!octets.empty()) {
+    // The longest run without CR, LF or NUL; memchr three times is faster than a loop over octets.
+    std::size_t run = std::min(octets.size(), kBlock);
+    for (const char c : {'\n', '\r', '\0'})
+      if (const void* at = std::memchr(octets.data(), c, run))
+        run = static_cast<std::size_t>(static_cast<const char*>(at) - octets.data());
+    if (run > 0) {
+      canonical(octets.substr(0, run), in_header_);
+      line_empty_ = false;
+      octets.remove_prefix(run);
+      continue;
+    }
+    const char c = octets.front();
+    octets.remove_prefix(1);
+    if (c == '\0') {
+      canonical("\x80", in_header_);
+      line_empty_ = false;
+    } else if (c == '\n') {
+      ++held_lfs_;
+      if (in_header_ && line_empty_) in_header_ = false;
+      line_empty_ = true;
+    }
+  }
+}
+
+Fingerprint Fingerprinter::finish() {
+  flush();
+  Fingerprint f;
+  f.octets = octets_;
+  f.e1 = end(e1_.get());
+  const Digest e0 = end(e0_.get());
+  std::copy_n(e0.begin(), f.e0.size(), f.e0.begin());
+  if (when_ == E1x::always || header_8bit_) f.e1x = end(e1x_.get());
+  return f;
+}
+
+Fingerprint fingerprint(std::string_view octets, Fingerprinter::E1x when) {
+  Fingerprinter f(when);
+  f.add(octets);
+  return f.finish();
+}
+
+}  // namespace state

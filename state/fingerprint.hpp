@@ -1,0 +1,64 @@
+// What makes two messages the same (design: E0, E1, E1x).
+//
+//   E0   SHA-256 of the octets as they are. Equal: byte for byte the same.
+//   E1   SHA-256 of the canonical form: every CR removed, NUL -> 0x80, trailing LFs removed. Honest servers change just that
+//        (bare LF to CRLF, NUL to 0x80, a line end added): E1 survives it, and decides.
+//   E1x  E1 after every '?', 'X' and octet >= 0x80 of the header became 'X': Cyrus stores raw 8-bit headers so.
+#pragma once
+
+#include <openssl/evp.h>
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/ids.hpp"
+
+namespace state {
+
+using Digest = std::array<std::uint8_t, 32>;
+
+struct DigestHash {
+  std::size_t operator()(const Digest& d) const noexcept;
+};
+
+struct Fingerprint {
+  Digest e1{};
+  std::array<std::uint8_t, 8> e0{};  // the first 8 octets: it is a remark, never a decision
+  std::optional<Digest> e1x;         // only where it can differ from E1: see Fingerprinter
+  base::Octets octets = 0;
+};
+
+// Octets in, in pieces; one pass; constant memory.
+class Fingerprinter {
+ public:
+  // `always`: E1x is worked out whatever the header holds (target side). `if_8bit`: only if the header has an octet >= 0x80,
+  // since no other message is touched by the rewriting that E1x stands for (source side).
+  enum class E1x : std::uint8_t { if_8bit, always };
+  explicit Fingerprinter(E1x when);
+  void add(std::string_view octets);
+  Fingerprint finish();
+
+ private:
+  void canonical(std::string_view text, bool header);
+  void flush();
+  struct Free {
+    void operator()(EVP_MD_CTX* c) const { EVP_MD_CTX_free(c); }
+  };
+  using Context = std::unique_ptr<EVP_MD_CTX, Free>;
+  E1x when_;
+  Context e0_, e1_, e1x_;
+  std::string pending_, pending_x_;
+  std::uint64_t held_lfs_ = 0;   // LFs not yet hashed: they may be trailing
+  bool in_header_ = true;
+  bool header_8bit_ = false;
+  bool line_empty_ = true;
+  base::Octets octets_ = 0;
+};
+
+Fingerprint fingerprint(std::string_view octets, Fingerprinter::E1x when = Fingerprinter::E1x::if_8bit);
+
+}  // namespace state

@@ -1,0 +1,477 @@
+#include "state/ledger.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+#include <unordered_map>
+
+#include "base/text.hpp"
+
+namespace state {
+namespace {
+
+using base::DateTime;
+using base::Uid;
+using base::UidValidity;
+
+std::int64_t flagset(Db& db, const std::string& names) {
+  if (const auto id = db.integer("SELECT id FROM flagset WHERE names=?", names)) return id;
+  db.run("INSERT INTO flagset(names) VALUES(?)", names);
+  return db.last_id();
+}
+
+#define MESSAGE_COLUMNS                                                                                               \
+  "SELECT m.id, m.uid_validity, m.uid, m.size, m.date, m.zone, coalesce(n.names, f.names), m.state, m.attempts, "     \
+  "m.target_uid, m.e1, m.e1x, i.first_u0, i.octets FROM message m JOIN flagset f ON f.id=m.flags "                    \
+  "LEFT JOIN flagset n ON n.id=m.new_flags LEFT JOIN intent i ON i.message=m.id "
+
+MessageRow message_row(const Rows& r) {
+  MessageRow m;
+  m.id = r.number<MessageId>(0);
+  m.validity = r.number<UidValidity>(1);
+  m.uid = r.number<Uid>(2);
+  m.size = static_cast<base::Octets>(r.integer(3));
+  if (!r.null(4)) m.date = DateTime{r.integer(4), static_cast<int>(r.integer(5))};
+  m.flags = r.text(6);
+  m.state = static_cast<MessageState>(r.integer(7));
+  m.attempts = static_cast<int>(r.integer(8));
+  m.target_uid = r.number<Uid>(9);
+  m.e1 = r.digest(10);
+  m.e1x = r.digest(11);
+  m.first_u0 = r.number<Uid>(12);
+  m.octets = static_cast<base::Octets>(r.integer(13));
+  return m;
+}
+
+std::vector<MessageRow> message_rows(Rows r) {
+  std::vector<MessageRow> out;
+  while (r.next()) out.push_back(message_row(r));
+  return out;
+}
+
+void end_in(Db& db, MessageId id, MessageState s, const char* kind, const std::string& detail) {
+  Transaction t(db);
+  db.run("UPDATE message SET state=?, target_uid=NULL WHERE id=?", static_cast<int>(s), id);
+  db.run("DELETE FROM intent WHERE message=?", id);
+  db.run("INSERT OR IGNORE INTO note(message, kind, detail) VALUES(?,?,?)", id, kind, detail);
+  t.commit();
+}
+
+void settle_outcome(Db& db, const Outcome& o) {
+  if (o.target_uid) {
+    db.run("UPDATE message SET state=?, target_uid=? WHERE id=?",
+           static_cast<int>(o.reread ? MessageState::verified : MessageState::bound), o.target_uid, o.id);
+    db.run("DELETE FROM intent WHERE message=?", o.id);
+  } else {
+    db.run("UPDATE message SET state=2 WHERE id=?", o.id);
+  }
+  add_notes(db, o.id, o.notes);
+}
+
+}  // namespace
+
+const char* name_of(MessageState s) {
+  static constexpr const char* kNames[] = {"listed", "intent", "acked", "bound", "verified", "gone", "excluded", "quarantined"};
+  return kNames[static_cast<int>(s)];
+}
+
+// ---- configuration ---------------------------------------------------------------------------------------------------
+
+void save_configuration(Db& db, const std::vector<ConfiguredPostOffice>& post_offices) {
+  Transaction t(db);
+  db.exec("DELETE FROM not_migrated; DELETE FROM smtp_domain; UPDATE post_office SET position=-1");
+  db.exec("UPDATE account SET skip='not in the configuration of this run'");
+  int position = 0;
+  for (const auto& p : post_offices) {
+    db.run("INSERT INTO post_office(name, position, problem) VALUES(?,?,?) ON CONFLICT(name) DO UPDATE SET "
+           "position=excluded.position, problem=excluded.problem", p.name, position++, p.problem);
+    const auto id = db.integer("SELECT id FROM post_office WHERE name=?", p.name);
+    int domain = 0;
+    for (const auto& d : p.domains) db.run("INSERT OR IGNORE INTO smtp_domain(post_office, name, position) VALUES(?,?,?)", id, d, domain++);
+    for (const auto& a : p.accounts) {
+      db.run("INSERT INTO account(post_office, address, source_login, target_login, full_name, skip) VALUES(?,?,?,?,?,?) "
+             "ON CONFLICT(address) DO UPDATE SET post_office=excluded.post_office, source_login=excluded.source_login, "
+             "target_login=excluded.target_login, full_name=excluded.full_name, skip=excluded.skip",
+             id, a.address, a.source_login, a.target_login, a.full_name, a.skip);
+      const auto account = db.integer("SELECT id FROM account WHERE address=?", a.address);
+      for (const auto& [kind, detail] : a.not_migrated)
+        db.run("INSERT INTO not_migrated(account, kind, detail) VALUES(?,?,?)", account, kind, detail);
+    }
+  }
+  t.commit();
+}
+
+std::vector<AccountRow> accounts(Db& db) {
+  std::vector<AccountRow> out;
+  Rows r = db.rows("SELECT a.id, p.name, a.address, a.source_login, a.target_login, a.full_name, "
+                   "CASE WHEN p.problem<>'' THEN p.problem ELSE a.skip END, a.error, a.inventoried "
+                   "FROM account a JOIN post_office p ON p.id=a.post_office ORDER BY p.position, a.id");
+  while (r.next())
+    out.push_back({r.number<AccountId>(0), r.text(1), r.text(2), r.text(3), r.text(4), r.text(5), r.text(6), r.text(7), !r.null(8)});
+  return out;
+}
+
+void set_account_error(Db& db, AccountId account, const std::string& error) {
+  db.run("UPDATE account SET error=? WHERE id=?", error, account);
+}
+
+void set_account_inventoried(Db& db, AccountId account, std::int64_t at) {
+  db.run("UPDATE account SET inventoried=? WHERE id=?", at, account);
+}
+
+std::string meta(Db& db, const std::string& key) { return db.text("SELECT value FROM meta WHERE key=?", key); }
+void set_meta(Db& db, const std::string& key, const std::string& value) {
+  db.run("INSERT INTO meta(key, value) VALUES(?,?) ON CONFLICT(key) DO UPDATE SET value=excluded.value", key, value);
+}
+std::string pinned(Db& db, const std::string& host, std::uint16_t port) {
+  return db.text("SELECT fingerprint FROM pin WHERE host=? AND port=?", host, std::int64_t{port});
+}
+void pin(Db& db, const std::string& host, std::uint16_t port, const std::string& fingerprint) {
+  db.run("INSERT OR REPLACE INTO pin(host, port, fingerprint) VALUES(?,?,?)", host, std::int64_t{port}, fingerprint);
+}
+
+// ---- inventory -------------------------------------------------------------------------------------------------------
+
+std::vector<MailboxRow> mailboxes(Db& db, AccountId account) {
+  std::vector<MailboxRow> out;
+  Rows r = db.rows("SELECT id, account, wire, name, delimiter, attributes, subscribed, present, complete, excluded, error, "
+                   "uid_validity, uid_next, messages, modseq, target_wire, target_name, target_validity, low_water, first_u0 "
+                   "FROM mailbox WHERE account=? ORDER BY id", account);
+  while (r.next()) {
+    MailboxRow m;
+    m.id = r.number<MailboxId>(0);
+    m.account = r.number<AccountId>(1);
+    m.wire = r.text(2);
+    m.name = r.text(3);
+    m.delimiter = r.text(4);
+    m.attributes = r.text(5);
+    m.subscribed = r.integer(6) != 0;
+    m.present = r.integer(7) != 0;
+    m.complete = r.integer(8) != 0;
+    m.excluded = r.text(9);
+    m.error = r.text(10);
+    m.uid_validity = r.number<UidValidity>(11);
+    m.uid_next = r.number<Uid>(12);
+    m.messages = static_cast<std::uint64_t>(r.integer(13));
+    m.modseq = r.number<base::ModSeq>(14);
+    m.target_wire = r.text(15);
+    m.target_name = r.text(16);
+    m.target_validity = r.number<UidValidity>(17);
+    m.low_water = r.number<Uid>(18);
+    m.first_u0 = r.number<Uid>(19);
+    out.push_back(std::move(m));
+  }
+  return out;
+}
+
+void save_mailboxes(Db& db, AccountId account, const std::vector<FoundMailbox>& found) {
+  Transaction t(db);
+  db.run("UPDATE mailbox SET present=0 WHERE account=?", account);
+  for (const auto& m : found)
+    db.run("INSERT INTO mailbox(account, wire, name, delimiter, attributes, subscribed, excluded, present) VALUES(?,?,?,?,?,?,?,1) "
+           "ON CONFLICT(account, wire) DO UPDATE SET name=excluded.name, delimiter=excluded.delimiter, "
+           "attributes=excluded.attributes, subscribed=excluded.subscribed, excluded=excluded.excluded, present=1",
+           account, m.wire, m.name, m.delimiter, m.attributes, m.subscribed, m.excluded);
+  t.commit();
+}
+
+void set_mailbox_error(Db& db, MailboxId mailbox, const std::string& error) {
+  db.run("UPDATE mailbox SET error=? WHERE id=?", error, mailbox);
+}
+
+std::string canonical_flags(std::vector<std::string> names) {
+  std::erase_if(names, [](const std::string& n) { return base::iequals(n, "\\Recent"); });
+  std::sort(names.begin(), names.end());
+  names.erase(std::unique(names.begin(), names.end()), names.end());
+  return base::join(names, " ");
+}
+
+void begin_inventory(Db& db, MailboxId mailbox, UidValidity validity) {
+  Transaction t(db);
+  db.run("INSERT OR IGNORE INTO note(message, kind, detail) SELECT id, 'superseded', "
+         "'the source gave its mailbox a new UIDVALIDITY; the message is listed anew' FROM message "
+         "WHERE mailbox=? AND uid_validity<>? AND state IN (0, 5)", mailbox, validity);
+  db.run("UPDATE message SET state=6 WHERE mailbox=? AND uid_validity<>? AND state IN (0, 5)", mailbox, validity);
+  db.run("UPDATE mailbox SET complete=0, uid_validity=? WHERE id=?", validity, mailbox);
+  t.commit();
+}
+
+void add_messages(Db& db, MailboxId mailbox, UidValidity validity, const std::vector<FoundMessage>& found) {
+  std::unordered_map<std::string, std::int64_t> flagsets;
+  Transaction t(db);
+  for (const auto& m : found) {
+    auto [at, added] = flagsets.try_emplace(m.flags);
+    if (added) at->second = flagset(db, m.flags);
+    const auto date = m.date ? std::optional<std::int64_t>(m.date->unix_seconds) : std::nullopt;
+    const auto zone = m.date ? std::optional<std::int64_t>(m.date->zone_minutes) : std::nullopt;
+    db.run("INSERT INTO message(mailbox, uid_validity, uid, size, date, zone, flags, state) VALUES(?,?,?,?,?,?,?,0) "
+           "ON CONFLICT(mailbox, uid_validity, uid) DO UPDATE SET "
+           "flags=CASE WHEN state IN (0, 5) THEN excluded.flags ELSE flags END, "
+           "new_flags=CASE WHEN state IN (0, 5) OR flags=excluded.flags THEN NULL ELSE excluded.flags END, "
+           "state=CASE WHEN state=5 THEN 0 ELSE state END",
+           mailbox, validity, m.uid, m.size, date, zone, at->second);
+  }
+  t.commit();
+}
+
+void finish_inventory(Db& db, MailboxId mailbox, Uid uid_next, std::uint64_t messages, base::ModSeq modseq) {
+  db.run("UPDATE mailbox SET complete=1, uid_next=?, messages=?, modseq=?, error='' WHERE id=?", uid_next, messages, modseq, mailbox);
+}
+
+// ---- plan and runs ---------------------------------------------------------------------------------------------------
+
+void set_targets(Db& db, const std::vector<PlannedMailbox>& planned) {
+  Transaction t(db);
+  for (const auto& p : planned)
+    db.run("UPDATE mailbox SET target_wire=?, target_name=? WHERE id=? AND target_validity=0", p.target_wire, p.target_name, p.id);
+  t.commit();
+}
+
+PlanId save_plan(Db& db, std::int64_t at, const std::string& fingerprint, const std::string& content) {
+  db.run("INSERT INTO plan(created, fingerprint, content) VALUES(?,?,?)", at, fingerprint, content);
+  return PlanId(db.last_id());
+}
+
+std::optional<PlanRow> plan(Db& db, std::optional<PlanId> id) {
+  Rows r = id ? db.rows("SELECT id, created, fingerprint, content FROM plan WHERE id=?", *id)
+              : db.rows("SELECT id, created, fingerprint, content FROM plan ORDER BY id DESC LIMIT 1");
+  if (!r.next()) return std::nullopt;
+  return PlanRow{r.number<PlanId>(0), r.integer(1), r.text(2), r.text(3)};
+}
+
+RunId begin_run(Db& db, const std::string& command, std::optional<PlanId> of_plan, std::int64_t at) {
+  db.run("INSERT INTO run(command, plan, started) VALUES(?,?,?)", command, of_plan, at);
+  return RunId(db.last_id());
+}
+
+void end_run(Db& db, RunId run, int exit, std::uint64_t appended, base::Octets octets, const std::string& report, std::int64_t at) {
+  db.run("UPDATE run SET ended=?, exit=?, appended=?, octets=?, report=? WHERE id=?", at, exit, appended, octets, report, run);
+}
+
+std::vector<RunRow> runs(Db& db) {
+  std::vector<RunRow> out;
+  Rows r = db.rows("SELECT id, command, started, ended, exit, appended, octets, report FROM run ORDER BY id");
+  while (r.next())
+    out.push_back({r.number<RunId>(0), r.text(1), r.integer(2), r.integer(3), r.null(4) ? -1 : static_cast<int>(r.integer(4)),
+                   static_cast<std::uint64_t>(r.integer(5)), static_cast<base::Octets>(r.integer(6)), r.text(7)});
+  return out;
+}
+
+void add_event(Db& db, std::optional<RunId> run, std::int64_t at, std::optional<AccountId> account, std::optional<MailboxId> mailbox,
+               const std::string& kind, const std::string& detail) {
+  db.run("INSERT INTO event(run, at, account, mailbox, kind, detail) VALUES(?,?,?,?,?,?)", run, at, account, mailbox, kind, detail);
+}
+
+// ---- load ------------------------------------------------------------------------------------------------------------
+
+std::vector<MessageRow> listed(Db& db, MailboxId mailbox, UidValidity validity, Uid after, int limit) {
+  return message_rows(db.rows(MESSAGE_COLUMNS "WHERE m.mailbox=? AND m.state=0 AND m.state<3 AND m.uid_validity=? AND m.uid>? "
+                              "ORDER BY m.uid LIMIT ?", mailbox, validity, after, limit));
+}
+
+std::vector<MessageRow> in_doubt(Db& db, MailboxId mailbox) {
+  return message_rows(db.rows(MESSAGE_COLUMNS "WHERE m.mailbox=? AND m.state IN (1, 2) AND m.state<3 ORDER BY m.state DESC, m.uid", mailbox));
+}
+
+std::vector<MessageRow> unverified(Db& db, MailboxId mailbox, Uid after, int limit) {
+  return message_rows(db.rows(MESSAGE_COLUMNS "WHERE m.mailbox=? AND m.state=3 AND m.target_uid>? ORDER BY m.target_uid LIMIT ?",
+                              mailbox, after, limit));
+}
+
+std::vector<MessageRow> stale(Db& db, MailboxId mailbox, UidValidity validity) {
+  return message_rows(db.rows(MESSAGE_COLUMNS "WHERE m.mailbox=? AND m.uid_validity<>? AND m.e1 IS NOT NULL AND m.state IN (3, 4, 7) "
+                              "ORDER BY m.uid", mailbox, validity));
+}
+
+std::uint64_t pending(Db& db, MailboxId mailbox) {
+  return static_cast<std::uint64_t>(db.integer("SELECT count(*) FROM message WHERE mailbox=? AND state<3", mailbox));
+}
+
+std::uint64_t pending_in_doubt(Db& db, AccountId account) {
+  return static_cast<std::uint64_t>(db.integer("SELECT count(*) FROM message WHERE mailbox IN (SELECT id FROM mailbox WHERE account=?) "
+                                               "AND state=1 AND state<3", account));
+}
+
+std::vector<Uid> bound_uids(Db& db, MailboxId mailbox, Uid from, Uid to) {
+  std::vector<Uid> out;
+  Rows r = db.rows("SELECT target_uid FROM message WHERE mailbox=? AND target_uid>=? AND target_uid<? ORDER BY target_uid", mailbox, from, to);
+  while (r.next()) out.push_back(r.number<Uid>(0));
+  return out;
+}
+
+std::vector<Twin> bound_with(Db& db, MailboxId mailbox, const Digest& e1) {
+  std::vector<Twin> out;
+  Rows r = db.rows("SELECT m.id, m.target_uid, m.attempts, m.date, m.zone, f.names FROM message m JOIN flagset f ON f.id=m.flags "
+                   "WHERE m.mailbox=? AND m.e1=? AND m.target_uid IS NOT NULL ORDER BY m.attempts DESC, m.target_uid", mailbox, e1);
+  while (r.next()) {
+    Twin t{r.number<MessageId>(0), r.number<Uid>(1), static_cast<int>(r.integer(2)), {}, r.text(5)};
+    if (!r.null(3)) t.date = DateTime{r.integer(3), static_cast<int>(r.integer(4))};
+    out.push_back(std::move(t));
+  }
+  return out;
+}
+
+void commit_window(Db& db, UidValidity target_validity, const std::vector<Outcome>& outcomes, const std::vector<Intent>& intents) {
+  Transaction t(db);
+  for (const auto& o : outcomes) settle_outcome(db, o);
+  for (const auto& i : intents) {
+    db.run("UPDATE message SET state=1, attempts=attempts+1, e1=?, e0=?, e1x=? WHERE id=?", i.e1, i.e0, i.e1x, i.id);
+    db.run("UPDATE message SET flags=new_flags, new_flags=NULL WHERE id=? AND new_flags IS NOT NULL", i.id);
+    db.run("INSERT INTO intent(message, target_validity, u0, first_u0, octets) VALUES(?1,?2,?3,?3,?4) ON CONFLICT(message) DO UPDATE "
+           "SET target_validity=excluded.target_validity, u0=excluded.u0, octets=excluded.octets, "
+           "first_u0=min(first_u0, excluded.first_u0)", i.id, target_validity, i.u0, i.octets);
+    db.run("DELETE FROM note WHERE message=? AND kind='repair'", i.id);
+    if (!i.repair.empty()) db.run("INSERT OR IGNORE INTO note(message, kind, detail) VALUES(?,'repair',?)", i.id, i.repair);
+    add_notes(db, i.id, i.notes);
+  }
+  t.commit();
+}
+
+void set_streamed_e1(Db& db, MessageId id, const Fingerprint& print) {
+  db.run("UPDATE message SET e1=?, e0=?, e1x=? WHERE id=?", print.e1, print.e0, print.e1x, id);
+}
+
+void back_to_listed(Db& db, const std::vector<MessageId>& ids) {
+  Transaction t(db);
+  for (const auto id : ids) {
+    // The intent row stays: its first u0 bounds every later look for this message.
+    db.run("UPDATE message SET state=0 WHERE id=? AND state=1", id);
+    // Sent under an older UIDVALIDITY of the source, and not on the target: it is listed anew under the present one.
+    db.run("UPDATE message SET state=6 WHERE id=?1 AND state=0 AND uid_validity<>(SELECT uid_validity FROM mailbox WHERE id=message.mailbox)", id);
+    db.run("INSERT OR IGNORE INTO note(message, kind, detail) SELECT id, 'superseded', 'the source gave its mailbox a new UIDVALIDITY; "
+           "the message is listed anew' FROM message WHERE id=? AND state=6", id);
+  }
+  t.commit();
+}
+
+void set_gone(Db& db, MessageId id, const std::string& detail) { end_in(db, id, MessageState::gone, "gone", detail); }
+void set_excluded(Db& db, MessageId id, const std::string& reason) { end_in(db, id, MessageState::excluded, "excluded", reason); }
+void set_quarantined(Db& db, MessageId id, const std::string& reason) { end_in(db, id, MessageState::quarantined, "quarantine", reason); }
+
+void set_verified(Db& db, const std::vector<Outcome>& outcomes) {
+  Transaction t(db);
+  for (const auto& o : outcomes) {
+    if (o.reread) db.run("UPDATE message SET state=4 WHERE id=? AND state=3", o.id);
+    add_notes(db, o.id, o.notes);
+  }
+  t.commit();
+}
+
+void add_notes(Db& db, MessageId id, const std::vector<Note>& notes) {
+  for (const auto& n : notes) db.run("INSERT OR IGNORE INTO note(message, kind, detail) VALUES(?,?,?)", id, n.kind, n.detail);
+}
+
+void same_message(Db& db, MessageId old_row, const MessageRow& new_row) {
+  Transaction t(db);
+  db.run("DELETE FROM note WHERE message=?", new_row.id);
+  db.run("DELETE FROM intent WHERE message=?", new_row.id);
+  db.run("DELETE FROM message WHERE id=?", new_row.id);
+  db.run("UPDATE message SET uid_validity=?, uid=?, size=? WHERE id=?", new_row.validity, new_row.uid, new_row.size, old_row);
+  t.commit();
+}
+
+void set_target_settled(Db& db, MailboxId mailbox, const TargetSettled& s) {
+  db.run("UPDATE mailbox SET target_validity=?, low_water=?, first_u0=? WHERE id=?", s.validity, s.low_water, s.first_u0, mailbox);
+}
+
+void forget_target_uids(Db& db, MailboxId mailbox) {
+  Transaction t(db);
+  db.run("UPDATE message SET state=2, target_uid=NULL WHERE mailbox=? AND state IN (3, 4)", mailbox);
+  t.commit();
+}
+
+void add_surplus(Db& db, MailboxId mailbox, Uid uid, MessageId twin, bool removed, const std::string& detail) {
+  db.run("INSERT OR REPLACE INTO surplus(mailbox, target_uid, twin, removed, detail) VALUES(?,?,?,?,?)", mailbox, uid, twin, removed, detail);
+}
+
+std::vector<FlagChange> flag_changes(Db& db, MailboxId mailbox) {
+  std::vector<FlagChange> out;
+  Rows r = db.rows("SELECT m.id, m.target_uid, f.names, n.names, n.id FROM message m JOIN flagset f ON f.id=m.flags "
+                   "JOIN flagset n ON n.id=m.new_flags WHERE m.mailbox=? AND m.state IN (3, 4) AND m.new_flags IS NOT NULL", mailbox);
+  while (r.next()) out.push_back({r.number<MessageId>(0), r.number<Uid>(1), r.text(2), r.text(3), r.integer(4)});
+  return out;
+}
+
+void flags_brought(Db& db, const std::vector<FlagChange>& changes) {
+  Transaction t(db);
+  for (const auto& c : changes) db.run("UPDATE message SET flags=?, new_flags=NULL WHERE id=? AND new_flags=?", c.now_id, c.id, c.now_id);
+  t.commit();
+}
+
+std::int64_t retry_quarantined(Db& db, AccountId account) {
+  Transaction t(db);
+  db.run("DELETE FROM note WHERE kind='quarantine' AND message IN (SELECT id FROM message WHERE state=7 AND mailbox IN "
+         "(SELECT id FROM mailbox WHERE account=?))", account);
+  const auto n = db.run("UPDATE message SET state=0 WHERE state=7 AND mailbox IN (SELECT id FROM mailbox WHERE account=?)", account);
+  t.commit();
+  return n;
+}
+
+// ---- books -----------------------------------------------------------------------------------------------------------
+
+void Books::add(MessageState s, std::uint64_t count, base::Octets octets_of_them) {
+  inventory += count;
+  octets += octets_of_them;
+  switch (s) {
+    case MessageState::listed:
+    case MessageState::intent:
+    case MessageState::acked:
+      pending += count;
+      pending_octets += octets_of_them;
+      break;
+    case MessageState::verified: verified += count; [[fallthrough]];
+    case MessageState::bound: bound += count; break;
+    case MessageState::gone: gone += count; break;
+    case MessageState::excluded: excluded += count; break;
+    case MessageState::quarantined: quarantined += count; break;
+  }
+}
+
+Books& Books::operator+=(const Books& o) {
+  inventory += o.inventory;
+  bound += o.bound;
+  verified += o.verified;
+  gone += o.gone;
+  excluded += o.excluded;
+  quarantined += o.quarantined;
+  pending += o.pending;
+  octets += o.octets;
+  pending_octets += o.pending_octets;
+  return *this;
+}
+
+std::map<std::int64_t, Books> books_by_mailbox(Db& db) {
+  std::map<std::int64_t, Books> out;
+  Rows r = db.rows("SELECT mailbox, state, count(*), sum(size) FROM message GROUP BY mailbox, state");
+  while (r.next())
+    out[r.integer(0)].add(static_cast<MessageState>(r.integer(1)), static_cast<std::uint64_t>(r.integer(2)),
+                          static_cast<base::Octets>(r.integer(3)));
+  return out;
+}
+
+std::vector<NotedMessage> noted_messages(Db& db) {
+  std::vector<NotedMessage> out;
+  Rows r = db.rows("SELECT m.mailbox, m.id, m.uid, m.target_uid, m.size, m.state, n.kind, n.detail FROM note n JOIN message m ON "
+                   "m.id=n.message ORDER BY m.mailbox, m.uid, n.id");
+  while (r.next())
+    out.push_back({r.number<MailboxId>(0), r.number<MessageId>(1), r.number<Uid>(2), r.number<Uid>(3),
+                   static_cast<base::Octets>(r.integer(4)), static_cast<MessageState>(r.integer(5)), r.text(6), r.text(7)});
+  return out;
+}
+
+std::vector<std::string> broken_invariants(Db& db) {
+  std::vector<std::string> out;
+  const auto expect_none = [&](const char* sql, const char* what) {
+    if (const auto n = db.integer(sql)) out.push_back(fmt::format("{} rows: {}", n, what));
+  };
+  expect_none("SELECT count(*) FROM message WHERE state IN (3, 4) AND (target_uid IS NULL OR e1 IS NULL)",
+              "bound without a target UID or without E1");
+  expect_none("SELECT count(*) FROM message WHERE state NOT IN (3, 4) AND target_uid IS NOT NULL", "a target UID, but not bound");
+  expect_none("SELECT count(*) FROM message WHERE state=1 AND id NOT IN (SELECT message FROM intent)", "an intent without its record");
+  expect_none("SELECT count(*) FROM message WHERE state IN (5, 6, 7) AND id NOT IN (SELECT message FROM note)", "ended without a reason");
+  expect_none("SELECT count(*) FROM message WHERE state NOT BETWEEN 0 AND 7", "an unknown state");
+  return out;
+}
+
+}  // namespace state

@@ -1,0 +1,250 @@
+// The vocabulary of a migration, and every change that can be made to its ledger: one function per arrow of the state
+// diagram. All take the Db and run on the store's thread; those that write more than one row say "in one transaction" and
+// open it themselves.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/ids.hpp"
+#include "state/db.hpp"
+#include "state/fingerprint.hpp"
+
+namespace state {
+
+using PostOfficeId = base::Strong<struct PostOfficeTag, std::int64_t>;
+using AccountId = base::Strong<struct AccountTag, std::int64_t>;
+using MailboxId = base::Strong<struct MailboxTag, std::int64_t>;
+using MessageId = base::Strong<struct MessageTag, std::int64_t>;
+using RunId = base::Strong<struct RunTag, std::int64_t>;
+using PlanId = base::Strong<struct PlanTag, std::int64_t>;
+
+// What is durable about a message. The numbers stand in the file; pending is everything below bound.
+enum class MessageState : std::uint8_t {
+  listed = 0,      // inventoried, not sent (or proven absent on the target)
+  intent = 1,      // an APPEND for it may be on the wire, or was and is not settled
+  acked = 2,       // tagged OK, target UID not known yet
+  bound = 3,       // target UID known
+  verified = 4,    // bound, and re-read from the target equal
+  gone = 5,        // vanished at the source before it was copied
+  excluded = 6,    // by plan or policy, or merged by the target
+  quarantined = 7, // refused; reason, server's words, .eml
+};
+const char* name_of(MessageState s);
+
+// ---- configuration ---------------------------------------------------------------------------------------------------
+
+struct AccountRow {
+  AccountId id;
+  std::string post_office, address, source_login, target_login, full_name, skip, error;
+  bool inventoried = false;
+};
+struct ConfiguredAccount {
+  std::string address, source_login, target_login, full_name, skip;
+  std::vector<std::pair<std::string, std::string>> not_migrated;  // kind, detail
+};
+struct ConfiguredPostOffice {
+  std::string name, problem;
+  std::vector<std::string> domains;
+  std::vector<ConfiguredAccount> accounts;
+};
+// What the configuration says now, in one transaction. Accounts it no longer names keep their ledger and are skipped.
+void save_configuration(Db& db, const std::vector<ConfiguredPostOffice>& post_offices);
+std::vector<AccountRow> accounts(Db& db);
+void set_account_error(Db& db, AccountId account, const std::string& error);
+void set_account_inventoried(Db& db, AccountId account, std::int64_t at);
+
+std::string meta(Db& db, const std::string& key);
+void set_meta(Db& db, const std::string& key, const std::string& value);
+std::string pinned(Db& db, const std::string& host, std::uint16_t port);
+void pin(Db& db, const std::string& host, std::uint16_t port, const std::string& fingerprint);
+
+// ---- inventory -------------------------------------------------------------------------------------------------------
+
+struct MailboxRow {
+  MailboxId id;
+  AccountId account;
+  std::string wire, name, delimiter, attributes;  // attributes: lower case, joined by spaces
+  bool subscribed = false, present = false, complete = false;
+  std::string excluded, error;
+  base::UidValidity uid_validity;
+  base::Uid uid_next;
+  std::uint64_t messages = 0;
+  base::ModSeq modseq;
+  std::string target_wire, target_name;  // empty: not planned yet
+  base::UidValidity target_validity;
+  base::Uid low_water, first_u0;
+};
+std::vector<MailboxRow> mailboxes(Db& db, AccountId account);
+
+struct FoundMailbox {
+  std::string wire, name, delimiter, attributes, excluded;
+  bool subscribed = false;
+};
+// The account's mailboxes as the source lists them now, in one transaction.
+void save_mailboxes(Db& db, AccountId account, const std::vector<FoundMailbox>& found);
+void set_mailbox_error(Db& db, MailboxId mailbox, const std::string& error);
+
+struct FoundMessage {
+  base::Uid uid;
+  base::Octets size = 0;
+  std::optional<base::DateTime> date;
+  std::string flags;  // sorted, joined by spaces, without \Recent
+};
+// A new UIDVALIDITY: what was never sent under the old one will be listed anew, and is excluded as superseded; everything
+// else keeps its row until load has found the same content again. Nothing becomes gone (design: "Ends").
+void begin_inventory(Db& db, MailboxId mailbox, base::UidValidity validity);
+// New rows are listed; known ones keep their state and learn new flags; gone ones come back. In one transaction.
+void add_messages(Db& db, MailboxId mailbox, base::UidValidity validity, const std::vector<FoundMessage>& found);
+void finish_inventory(Db& db, MailboxId mailbox, base::Uid uid_next, std::uint64_t messages, base::ModSeq modseq);
+// Flags as one text: sorted, without duplicates and without \Recent.
+std::string canonical_flags(std::vector<std::string> names);
+
+// ---- plan and runs ---------------------------------------------------------------------------------------------------
+
+struct PlannedMailbox {
+  MailboxId id;
+  std::string target_wire, target_name;
+};
+void set_targets(Db& db, const std::vector<PlannedMailbox>& planned);
+PlanId save_plan(Db& db, std::int64_t at, const std::string& fingerprint, const std::string& content);
+struct PlanRow {
+  PlanId id;
+  std::int64_t created = 0;
+  std::string fingerprint, content;
+};
+std::optional<PlanRow> plan(Db& db, std::optional<PlanId> id);  // nothing: the newest
+RunId begin_run(Db& db, const std::string& command, std::optional<PlanId> plan, std::int64_t at);
+void end_run(Db& db, RunId run, int exit, std::uint64_t appended, base::Octets octets, const std::string& report, std::int64_t at);
+struct RunRow {
+  RunId id;
+  std::string command;
+  std::int64_t started = 0, ended = 0;  // ended 0: it was killed, or runs
+  int exit = -1;
+  std::uint64_t appended = 0;
+  base::Octets octets = 0;
+  std::string report;
+};
+std::vector<RunRow> runs(Db& db);
+void add_event(Db& db, std::optional<RunId> run, std::int64_t at, std::optional<AccountId> account,
+               std::optional<MailboxId> mailbox, const std::string& kind, const std::string& detail);
+
+// ---- load ------------------------------------------------------------------------------------------------------------
+
+struct MessageRow {
+  MessageId id;
+  base::UidValidity validity;
+  base::Uid uid;
+  base::Octets size = 0;  // RFC822.SIZE as the source says: for planning only
+  std::optional<base::DateTime> date;
+  std::string flags;
+  MessageState state = MessageState::listed;
+  int attempts = 0;
+  base::Uid target_uid, first_u0;  // 0: none
+  std::optional<Digest> e1, e1x;
+  base::Octets octets = 0;         // of what was sent, for intents
+};
+// In source UID order.
+std::vector<MessageRow> listed(Db& db, MailboxId mailbox, base::UidValidity validity, base::Uid after, int limit);
+std::vector<MessageRow> in_doubt(Db& db, MailboxId mailbox);  // intent and acked, acked first
+std::vector<MessageRow> unverified(Db& db, MailboxId mailbox, base::Uid after, int limit);
+// Bound under an older UIDVALIDITY of the source (or settled there), with an E1: what may be the same message.
+std::vector<MessageRow> stale(Db& db, MailboxId mailbox, base::UidValidity validity);
+std::uint64_t pending(Db& db, MailboxId mailbox);
+std::uint64_t pending_in_doubt(Db& db, AccountId account);
+// Target UIDs bound in [from, to).
+std::vector<base::Uid> bound_uids(Db& db, MailboxId mailbox, base::Uid from, base::Uid to);
+struct Twin {
+  MessageId id;
+  base::Uid target_uid;
+  int attempts = 0;
+  std::optional<base::DateTime> date;
+  std::string flags;
+};
+std::vector<Twin> bound_with(Db& db, MailboxId mailbox, const Digest& e1);
+
+struct Note {
+  std::string kind, detail;
+};
+// An APPEND is about to leave. Everything that resume needs (design: "Intent").
+struct Intent {
+  MessageId id;
+  base::Uid u0;
+  base::Octets octets = 0;
+  std::optional<Digest> e1;  // nothing yet for a streamed body: see set_streamed_e1
+  std::array<std::uint8_t, 8> e0{};
+  std::optional<Digest> e1x;
+  std::string repair;        // the rules applied, empty for none
+  std::vector<Note> notes;
+};
+struct Outcome {
+  MessageId id;
+  base::Uid target_uid;  // 0: tagged OK without a usable UID
+  bool reread = false;   // the body was re-read from the target equal: verified
+  std::vector<Note> notes;
+};
+// The results of the window before and the intents of the next, in one transaction: one fsync a window.
+void commit_window(Db& db, base::UidValidity target_validity, const std::vector<Outcome>& outcomes, const std::vector<Intent>& intents);
+// The whole body of a streamed message has passed; the final CRLF has not left yet.
+void set_streamed_e1(Db& db, MessageId id, const Fingerprint& print);
+// Proven absent on the target by a complete look after the settle: may be sent again. In one transaction.
+void back_to_listed(Db& db, const std::vector<MessageId>& ids);
+void set_gone(Db& db, MessageId id, const std::string& detail);
+void set_excluded(Db& db, MessageId id, const std::string& reason);
+void set_quarantined(Db& db, MessageId id, const std::string& reason);
+void set_verified(Db& db, const std::vector<Outcome>& outcomes);
+void add_notes(Db& db, MessageId id, const std::vector<Note>& notes);
+// The message bound as `old_row` is the one listed anew as `new_row` (the source's UIDVALIDITY changed): one row remains.
+void same_message(Db& db, MessageId old_row, const MessageRow& new_row);
+
+struct TargetSettled {
+  base::UidValidity validity;
+  base::Uid low_water, first_u0;
+};
+void set_target_settled(Db& db, MailboxId mailbox, const TargetSettled& settled);
+// The target mailbox is another one than before: its UIDs say nothing any more. Bound rows become acked ("the server said
+// it stored it"), to be found again by content. In one transaction.
+void forget_target_uids(Db& db, MailboxId mailbox);
+void add_surplus(Db& db, MailboxId mailbox, base::Uid uid, MessageId twin, bool removed, const std::string& detail);
+
+struct FlagChange {
+  MessageId id;
+  base::Uid target_uid;
+  std::string before, now;
+  std::int64_t now_id = 0;
+};
+std::vector<FlagChange> flag_changes(Db& db, MailboxId mailbox);
+void flags_brought(Db& db, const std::vector<FlagChange>& changes);
+
+// Back to listed, to be tried again; returns how many.
+std::int64_t retry_quarantined(Db& db, AccountId account);
+
+// ---- books -----------------------------------------------------------------------------------------------------------
+
+// inventory = bound + gone + excluded + quarantined + pending (I5).
+struct Books {
+  std::uint64_t inventory = 0, bound = 0, verified = 0, gone = 0, excluded = 0, quarantined = 0, pending = 0;
+  base::Octets octets = 0, pending_octets = 0;
+  void add(MessageState s, std::uint64_t count, base::Octets octets_of_them);
+  Books& operator+=(const Books& o);
+  bool closed() const { return inventory == bound + gone + excluded + quarantined + pending; }
+};
+std::map<std::int64_t, Books> books_by_mailbox(Db& db);  // by MailboxId
+
+struct NotedMessage {
+  MailboxId mailbox;
+  MessageId id;
+  base::Uid uid, target_uid;
+  base::Octets size = 0;
+  MessageState state = MessageState::listed;
+  std::string kind, detail;
+};
+std::vector<NotedMessage> noted_messages(Db& db);
+
+// The SQL assertions of I3 and I5, for start-up and for tests: a sentence for each that does not hold.
+std::vector<std::string> broken_invariants(Db& db);
+
+}  // namespace state

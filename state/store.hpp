@@ -1,0 +1,69 @@
+// The state directory and the one connection to its SQLite file: the promise that a killed migration can go on.
+//
+// Guarantee: what a committed run() wrote survives kill -9 and power loss (WAL, synchronous=FULL). One process (flock), one
+// connection, one thread; nobody else opens the file. No secret is ever written into it, nor anything derived from one.
+//
+//   Store store("4d2kms.state", Store::Mode::write);
+//   auto work = [=](Db& db) { return count_pending(db, mailbox); };   // named: see g++ bug 107288
+//   const auto n = co_await store.run(std::move(work));
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <functional>
+#include <string>
+#include <type_traits>
+
+#include "state/db.hpp"
+
+namespace state {
+
+template <class F>
+boost::asio::awaitable<std::invoke_result_t<F&, Db&>> on_db(Db& db, F work) {
+  co_return work(db);
+}
+
+class Store {
+ public:
+  // `existing`: for status and report, which must not create one.
+  enum class Mode : std::uint8_t { create, existing };
+  // Throws Failed with exit code locked (naming the holder) or state_unusable.
+  Store(const std::string& directory, Mode mode);
+  ~Store();
+  Store(const Store&) = delete;
+  Store& operator=(const Store&) = delete;
+
+  // On the store's thread; resumes the caller on its own executor.
+  template <class F>
+  boost::asio::awaitable<std::invoke_result_t<F&, Db&>> run(F work) {
+    if (before_) before_();
+    return boost::asio::co_spawn(thread_, on_db(db_, std::move(work)), boost::asio::use_awaitable);
+  }
+  // Before or after the event loop only.
+  Db& db() { return db_; }
+  const std::string& directory() const { return directory_; }
+  std::string quarantine_directory() const { return directory_ + "/quarantine"; }
+  std::string reports_directory() const { return directory_ + "/reports"; }
+
+  // Tests die here: called before each piece of work.
+  void set_before(std::function<void()> hook) { before_ = std::move(hook); }
+
+ private:
+  struct Lock {
+    explicit Lock(const std::string& directory, Mode mode);
+    ~Lock();
+    int fd = -1;
+  };
+  std::string directory_;
+  Lock lock_;
+  Db db_;
+  std::function<void()> before_;
+  boost::asio::thread_pool thread_;
+};
+
+// Brings a new or older file to the present schema; `backup` is written before an older one is touched.
+void migrate_schema(Db& db, const std::string& backup);
+
+}  // namespace state
