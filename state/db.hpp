@@ -10,12 +10,14 @@
 #include <unordered_map>
 #include <utility>
 
-#include "state/fingerprint.hpp"
+#include "base/fingerprint.hpp"
 
 struct sqlite3;
 struct sqlite3_stmt;
 
 namespace state {
+
+using base::Digest;
 
 class Db;
 

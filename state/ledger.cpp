@@ -96,8 +96,10 @@ void save_configuration(Db& db, const std::vector<ConfiguredPostOffice>& post_of
              id, a.address, a.source_login, a.target_login, a.full_name, a.skip);
       const auto account = db.integer("SELECT id FROM account WHERE address=?", a.address);
       for (const auto& [kind, detail] : a.not_migrated)
-        db.run("INSERT INTO not_migrated(account, kind, detail) VALUES(?,?,?)", account, kind, detail);
+        db.run("INSERT INTO not_migrated(post_office, account, kind, detail) VALUES(?,?,?,?)", id, account, kind, detail);
     }
+    for (const auto& [kind, detail] : p.not_migrated)
+      db.run("INSERT INTO not_migrated(post_office, kind, detail) VALUES(?,?,?)", id, kind, detail);
   }
   t.commit();
 }
@@ -109,6 +111,41 @@ std::vector<AccountRow> accounts(Db& db) {
                    "FROM account a JOIN post_office p ON p.id=a.post_office ORDER BY p.position, a.id");
   while (r.next())
     out.push_back({r.number<AccountId>(0), r.text(1), r.text(2), r.text(3), r.text(4), r.text(5), r.text(6), r.text(7), !r.null(8)});
+  return out;
+}
+
+std::vector<PostOfficeRow> post_offices(Db& db) {
+  std::vector<PostOfficeRow> out;
+  {
+    Rows r = db.rows("SELECT id, name, problem FROM post_office WHERE position>=0 ORDER BY position");
+    while (r.next()) out.push_back({r.number<PostOfficeId>(0), r.text(1), r.text(2), {}});
+  }
+  for (auto& p : out) {
+    Rows r = db.rows("SELECT name FROM smtp_domain WHERE post_office=? ORDER BY position", p.id);
+    while (r.next()) p.domains.push_back(r.text(0));
+  }
+  return out;
+}
+
+std::vector<NotMigratedRow> not_migrated(Db& db) {
+  std::vector<NotMigratedRow> out;
+  Rows r = db.rows("SELECT p.name, a.address, n.kind, n.detail FROM not_migrated n JOIN post_office p ON p.id=n.post_office "
+                   "LEFT JOIN account a ON a.id=n.account ORDER BY p.position, a.id, n.kind");
+  while (r.next()) out.push_back({r.text(0), r.text(1), r.text(2), r.text(3)});
+  return out;
+}
+
+std::vector<std::string> events(Db& db, RunId run) {
+  std::vector<std::string> out;
+  Rows r = db.rows("SELECT kind, detail FROM event WHERE run=? ORDER BY id", run);
+  while (r.next()) out.push_back(r.text(0) + ": " + r.text(1));
+  return out;
+}
+
+std::vector<SurplusRow> surplus(Db& db) {
+  std::vector<SurplusRow> out;
+  Rows r = db.rows("SELECT mailbox, target_uid, removed, detail FROM surplus ORDER BY mailbox, target_uid");
+  while (r.next()) out.push_back({r.number<MailboxId>(0), r.number<Uid>(1), r.integer(2) != 0, r.text(3)});
   return out;
 }
 
@@ -316,7 +353,10 @@ void commit_window(Db& db, UidValidity target_validity, const std::vector<Outcom
   Transaction t(db);
   for (const auto& o : outcomes) settle_outcome(db, o);
   for (const auto& i : intents) {
-    db.run("UPDATE message SET state=1, attempts=attempts+1, e1=?, e0=?, e1x=? WHERE id=?", i.e1, i.e0, i.e1x, i.id);
+    const auto date = i.date ? std::optional<std::int64_t>(i.date->unix_seconds) : std::nullopt;
+    const auto zone = i.date ? std::optional<std::int64_t>(i.date->zone_minutes) : std::nullopt;
+    db.run("UPDATE message SET state=1, attempts=attempts+1, e1=?, e0=?, e1x=?, date=?, zone=? WHERE id=?", i.e1, i.e0, i.e1x, date,
+           zone, i.id);
     db.run("UPDATE message SET flags=new_flags, new_flags=NULL WHERE id=? AND new_flags IS NOT NULL", i.id);
     db.run("INSERT INTO intent(message, target_validity, u0, first_u0, octets) VALUES(?1,?2,?3,?3,?4) ON CONFLICT(message) DO UPDATE "
            "SET target_validity=excluded.target_validity, u0=excluded.u0, octets=excluded.octets, "
@@ -328,7 +368,7 @@ void commit_window(Db& db, UidValidity target_validity, const std::vector<Outcom
   t.commit();
 }
 
-void set_streamed_e1(Db& db, MessageId id, const Fingerprint& print) {
+void set_streamed_e1(Db& db, MessageId id, const base::Fingerprint& print) {
   db.run("UPDATE message SET e1=?, e0=?, e1x=? WHERE id=?", print.e1, print.e0, print.e1x, id);
 }
 

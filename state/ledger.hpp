@@ -11,7 +11,7 @@
 
 #include "base/ids.hpp"
 #include "state/db.hpp"
-#include "state/fingerprint.hpp"
+#include "base/fingerprint.hpp"
 
 namespace state {
 
@@ -50,10 +50,29 @@ struct ConfiguredPostOffice {
   std::string name, problem;
   std::vector<std::string> domains;
   std::vector<ConfiguredAccount> accounts;
+  std::vector<std::pair<std::string, std::string>> not_migrated;  // of the Post Office itself: lists and the like
 };
 // What the configuration says now, in one transaction. Accounts it no longer names keep their ledger and are skipped.
 void save_configuration(Db& db, const std::vector<ConfiguredPostOffice>& post_offices);
 std::vector<AccountRow> accounts(Db& db);
+struct PostOfficeRow {
+  PostOfficeId id;
+  std::string name, problem;
+  std::vector<std::string> domains;
+};
+std::vector<PostOfficeRow> post_offices(Db& db);
+struct NotMigratedRow {
+  std::string post_office, address, kind, detail;  // address empty: of the Post Office itself
+};
+std::vector<NotMigratedRow> not_migrated(Db& db);
+std::vector<std::string> events(Db& db, RunId run);
+struct SurplusRow {
+  MailboxId mailbox;
+  base::Uid uid;
+  bool removed = false;
+  std::string detail;
+};
+std::vector<SurplusRow> surplus(Db& db);
 void set_account_error(Db& db, AccountId account, const std::string& error);
 void set_account_inventoried(Db& db, AccountId account, std::int64_t at);
 
@@ -177,6 +196,7 @@ struct Intent {
   std::optional<Digest> e1;  // nothing yet for a streamed body: see set_streamed_e1
   std::array<std::uint8_t, 8> e0{};
   std::optional<Digest> e1x;
+  std::optional<base::DateTime> date;  // the one that is sent, if any
   std::string repair;        // the rules applied, empty for none
   std::vector<Note> notes;
 };
@@ -189,7 +209,7 @@ struct Outcome {
 // The results of the window before and the intents of the next, in one transaction: one fsync a window.
 void commit_window(Db& db, base::UidValidity target_validity, const std::vector<Outcome>& outcomes, const std::vector<Intent>& intents);
 // The whole body of a streamed message has passed; the final CRLF has not left yet.
-void set_streamed_e1(Db& db, MessageId id, const Fingerprint& print);
+void set_streamed_e1(Db& db, MessageId id, const base::Fingerprint& print);
 // Proven absent on the target by a complete look after the settle: may be sent again. In one transaction.
 void back_to_listed(Db& db, const std::vector<MessageId>& ids);
 void set_gone(Db& db, MessageId id, const std::string& detail);

@@ -70,7 +70,9 @@ CREATE TABLE account(id INTEGER PRIMARY KEY, post_office INTEGER NOT NULL REFERE
   skip TEXT,                            -- why it is not migrated
   inventoried INTEGER,                  -- when its mailboxes were last listed completely
   error TEXT) STRICT;                   -- what stopped it in the last run
-CREATE TABLE not_migrated(account INTEGER NOT NULL REFERENCES account, kind TEXT NOT NULL, detail TEXT NOT NULL) STRICT;
+CREATE TABLE not_migrated(post_office INTEGER NOT NULL REFERENCES post_office,
+  account INTEGER REFERENCES account,   -- null: of the Post Office itself
+  kind TEXT NOT NULL, detail TEXT NOT NULL) STRICT;
 CREATE TABLE mailbox(id INTEGER PRIMARY KEY, account INTEGER NOT NULL REFERENCES account,
   wire TEXT NOT NULL, name TEXT NOT NULL,   -- as the source writes it; as people read it (UTF-8)
   delimiter TEXT NOT NULL, attributes TEXT NOT NULL, subscribed INTEGER NOT NULL,

@@ -10,12 +10,14 @@
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/co_spawn.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <functional>
 #include <string>
 #include <type_traits>
 
+#include "base/result.hpp"
 #include "state/db.hpp"
 
 namespace state {
@@ -40,6 +42,17 @@ class Store {
   boost::asio::awaitable<std::invoke_result_t<F&, Db&>> run(F work) {
     if (before_) before_();
     return boost::asio::co_spawn(thread_, on_db(db_, std::move(work)), boost::asio::use_awaitable);
+  }
+  // Without waiting, in order with everything else; for what may be lost with the process, such as remarks. A failure shows
+  // with the next run(), which meets the same file.
+  template <class F>
+  void post(F work) {
+    boost::asio::post(thread_, [this, work = std::move(work)]() mutable {
+      try {
+        work(db_);
+      } catch (const base::Failed&) {
+      }
+    });
   }
   // Before or after the event loop only.
   Db& db() { return db_; }

@@ -46,13 +46,15 @@ base::Result<FileContent> read_config_file(const std::string& path, std::size_t 
   }
   struct stat info {};
   if (::fstat(file.get(), &info) != 0) return refuse(path, std::strerror(errno));
-  if (!S_ISREG(info.st_mode)) return refuse(path, S_ISDIR(info.st_mode) ? "is a folder, not a file" : "is not a regular file");
+  if (!S_ISREG(info.st_mode))
+    return refuse(path, S_ISDIR(info.st_mode) ? "is a folder, not a file" : "is not a regular file");
 
   FileContent content;
   content.open_to_others = (info.st_mode & (S_IRGRP | S_IROTH)) != 0;
   const auto announced = static_cast<std::uint64_t>(std::max<off_t>(info.st_size, 0));
   const auto too_large = [&] {
-    return refuse(path, fmt::format("is larger than {}, which is more than any such file needs", base::human_octets(max_octets)));
+    return refuse(
+        path, fmt::format("is larger than {}, which is more than any such file needs", base::human_octets(max_octets)));
   };
   if (announced > max_octets) return too_large();
   content.octets.reserve(announced);

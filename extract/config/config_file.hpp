@@ -13,8 +13,8 @@ struct FileContent {
   bool open_to_others = false;  // group or others may read it: worth a note where it holds passwords (S25)
 };
 
-// Follows symbolic links on purpose: a copy of an old Mac's folder may be made of them. Never waits on a FIFO or a device.
-// The error text is "PATH: what is wrong"; the caller says what was tried and what now.
+// Follows symbolic links on purpose: a copy of an old Mac's folder may be made of them. Never waits on a FIFO or a
+// device. The error text is "PATH: what is wrong"; the caller says what was tried and what now.
 [[nodiscard]] base::Result<FileContent> read_config_file(const std::string& path, std::size_t max_octets);
 
 // 1-based line of an offset in text; CR, LF and CRLF each end one line (old Macs wrote CR).

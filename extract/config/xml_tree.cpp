@@ -14,7 +14,8 @@ namespace {
 
 bool is_space(char c) { return c == ' ' || c == '\t' || c == '\n'; }
 bool is_name_start(char c) {
-  return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_' || c == ':' || static_cast<unsigned char>(c) >= 0x80;
+  return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_' || c == ':' ||
+         static_cast<unsigned char>(c) >= 0x80;
 }
 bool is_name(char c) { return is_name_start(c) || (c >= '0' && c <= '9') || c == '-' || c == '.'; }
 
@@ -28,23 +29,22 @@ struct Fault {
   std::string what;
 };
 
-// One linear pass over the octets that checks well-formedness as far as it matters and the caps of the header. It is stricter
-// than tinyxml2, so that both see the same tags: tinyxml2 would pass over `a & b` and undefined entities as they are, and a
-// password read like that would be a guess.
+// One linear pass over the octets that checks well-formedness as far as it matters and the caps of the header. It is
+// stricter than tinyxml2, so that both see the same tags: tinyxml2 would pass over `a & b` and undefined entities as
+// they are, and a password read like that would be a guess. Faults name lines, never what is written there: a password
+// with a bare "<" or "&" in it is one of the ways in which a file gets damaged.
 class Scan {
  public:
   explicit Scan(std::string_view text) : text_(text) {}
 
   std::optional<Fault> run() {
     while (!fault_ && at_ < text_.size()) {
-      if (text_[at_] == '<')
-        markup();
-      else
-        character_data();
+      if (text_[at_] == '<') markup();
+      else character_data();
     }
     if (!fault_ && !open_.empty())
-      fail(line_, fmt::format("the file ends inside <{}>, which began in line {}: it is cut short", shown(open_.back().name),
-                              open_.back().line));
+      fail(line_,
+           fmt::format("the file ends inside the element that began in line {}: it is cut short", open_.back().line));
     if (!fault_ && !root_seen_) fail(line_, "there is no XML element in it");
     return std::move(fault_);
   }
@@ -79,13 +79,15 @@ class Scan {
     return false;
   }
 
-  // At '&'. Only the five predefined entities and character references are known; nothing is ever expanded by declaration.
+  // At '&'. Only the five predefined entities and character references are known; nothing is ever expanded by
+  // declaration.
   void reference() {
     const auto end = text_.substr(at_, 12).find(';');
     const auto inside = end == std::string_view::npos ? std::string_view{} : text_.substr(at_ + 1, end - 1);
     if (inside.empty()) return fail(line_, "a bare \"&\" (in XML it is written \"&amp;\")");
-    if (inside == "lt" || inside == "gt" || inside == "amp" || inside == "quot" || inside == "apos") return advance(at_ + end + 1);
-    if (inside[0] != '#') return fail(line_, fmt::format("the entity \"&{};\" is not defined", shown(inside)));
+    if (inside == "lt" || inside == "gt" || inside == "amp" || inside == "quot" || inside == "apos")
+      return advance(at_ + end + 1);
+    if (inside[0] != '#') return fail(line_, "an entity that is not defined (\"&\" is written \"&amp;\")");
     // Checked here in full: tinyxml2 9 answers long numbers with assertions (CVE-2024-50614, CVE-2024-50615).
     const bool is_hex = inside.size() > 1 && inside[1] == 'x';
     const auto digits = inside.substr(is_hex ? 2 : 1);
@@ -100,16 +102,17 @@ class Scan {
       if (!good) break;
       value = value * (is_hex ? 16 : 10) + static_cast<std::uint32_t>(digit);
     }
-    good = good && (value >= 0x20 || value == 9 || value == 10 || value == 13) && !(value >= 0xD800 && value <= 0xDFFF) &&
-           value <= 0x10FFFF && value != 0xFFFE && value != 0xFFFF;
-    if (!good) return fail(line_, fmt::format("\"&{};\" is not a character", shown(inside)));
+    good = good && (value >= 0x20 || value == 9 || value == 10 || value == 13) &&
+           !(value >= 0xD800 && value <= 0xDFFF) && value <= 0x10FFFF && value != 0xFFFE && value != 0xFFFF;
+    if (!good) return fail(line_, "a character reference that is not a character");
     advance(at_ + end + 1);
   }
 
   void character_data() {
     while (!fault_ && at_ < text_.size() && text_[at_] != '<') {
       const char c = text_[at_];
-      if (open_.empty() && !is_space(c)) return fail(line_, root_seen_ ? "text after the end of the XML" : "text before the XML begins");
+      if (open_.empty() && !is_space(c))
+        return fail(line_, root_seen_ ? "text after the end of the XML" : "text before the XML begins");
       if (c == '&') {
         reference();
       } else if (allowed(c)) {
@@ -147,7 +150,9 @@ class Scan {
     const auto stop = text_.find('>', at_);  // as tinyxml2 does
     if (stop == std::string_view::npos) return fail(from, "a document type that begins here never ends");
     if (text_.substr(at_, stop - at_).find('[') != std::string_view::npos)
-      return fail(from, "the document type declares entities or elements of its own: refused, no server configuration needs them");
+      return fail(
+          from,
+          "the document type declares entities or elements of its own: refused, no server configuration needs them");
     advance(stop + 1);
   }
 
@@ -156,7 +161,7 @@ class Scan {
     ++at_;
     const auto tag = name();
     if (tag.empty()) return fail(from, "a \"<\" that begins no element (in XML text it is written \"&lt;\")");
-    if (open_.empty() && root_seen_) return fail(from, fmt::format("a second root element, <{}>", shown(tag)));
+    if (open_.empty() && root_seen_) return fail(from, "a second root element");
     root_seen_ = true;
     for (std::size_t attributes = 0;;) {
       const auto before = at_;
@@ -165,20 +170,21 @@ class Scan {
       if (starts(">")) {
         advance(at_ + 1);
         open_.push_back({tag, from});
-        if (open_.size() > kMaxXmlDepth) fail(from, fmt::format("elements nested more than {} deep: refused", kMaxXmlDepth));
+        if (open_.size() > kMaxXmlDepth)
+          fail(from, fmt::format("elements nested more than {} deep: refused", kMaxXmlDepth));
         return;
       }
-      if (at_ >= text_.size()) return fail(from, fmt::format("the file ends inside the tag <{}>: it is cut short", shown(tag)));
+      if (at_ >= text_.size()) return fail(from, "the file ends inside a tag: it is cut short");
       const auto attribute = name();
       if (attribute.empty() || before == at_ - attribute.size())
-        return fail(line_, fmt::format("the tag <{}> is damaged", shown(tag)));
+        return fail(line_, "a damaged tag (a \"<\" in XML text is written \"&lt;\")");
       if (++attributes > kMaxXmlAttributes)
-        return fail(line_, fmt::format("the tag <{}> has more than {} attributes: refused", shown(tag), kMaxXmlAttributes));
-      if (!attribute_value(tag, attribute)) return;
+        return fail(line_, fmt::format("a tag with more than {} attributes: refused", kMaxXmlAttributes));
+      if (!attribute_value()) return;
     }
   }
 
-  bool attribute_value(std::string_view tag, std::string_view attribute) {
+  bool attribute_value() {
     const auto from = line_;
     skip_space();
     const bool equals = starts("=");
@@ -187,13 +193,13 @@ class Scan {
       skip_space();
     }
     if (!equals || !(starts("\"") || starts("'"))) {
-      fail(from, fmt::format("the attribute \"{}\" of <{}> has no quoted value", shown(attribute), shown(tag)));
+      fail(from, "an attribute without a quoted value");
       return false;
     }
     const char quote = text_[at_++];
     while (!fault_) {
       if (at_ >= text_.size() || text_[at_] == '<') {
-        fail(from, fmt::format("the value of the attribute \"{}\" of <{}> does not end", shown(attribute), shown(tag)));
+        fail(from, "the value of an attribute does not end");
       } else if (text_[at_] == quote) {
         ++at_;
         return true;
@@ -211,12 +217,12 @@ class Scan {
     at_ += 2;
     const auto tag = name();
     skip_space();
-    if (!starts(">")) return fail(from, fmt::format("the end tag </{}> is damaged", shown(tag)));
+    if (!starts(">")) return fail(from, "a damaged end tag");
     ++at_;
-    if (open_.empty()) return fail(from, fmt::format("</{}> ends nothing that was begun", shown(tag)));
+    if (open_.empty()) return fail(from, "an end tag that ends nothing");
     if (open_.back().name != tag)
-      return fail(from, fmt::format("</{}> where </{}> is due for the element of line {}", shown(tag), shown(open_.back().name),
-                                    open_.back().line));
+      return fail(from,
+                  fmt::format("an end tag that does not fit the element that began in line {}", open_.back().line));
     open_.pop_back();
   }
 
@@ -230,7 +236,8 @@ class Scan {
 };
 
 auto refuse(const std::string& file, std::size_t line, std::string_view what) {
-  return base::fail(base::Scope::run, base::Remedy::ask_admin, fmt::format("{}:{}: {}", base::printable(file), line, what));
+  return base::fail(base::Scope::run, base::Remedy::ask_admin,
+                    fmt::format("{}:{}: {}", base::printable(file), line, what));
 }
 
 // XML 1.0 §2.11: every line end is one LF. It also makes the lines of an old Mac's file (CR) countable.
@@ -264,10 +271,8 @@ Node to_node(const tinyxml2::XMLElement& element) {
   node.line = static_cast<std::size_t>(element.GetLineNum());
   for (const auto* a = element.FirstAttribute(); a; a = a->Next()) node.attributes.emplace_back(a->Name(), a->Value());
   for (const auto* child = element.FirstChild(); child; child = child->NextSibling()) {
-    if (const auto* inner = child->ToElement())
-      node.children.push_back(to_node(*inner));
-    else if (const auto* text = child->ToText())
-      node.text += text->Value();
+    if (const auto* inner = child->ToElement()) node.children.push_back(to_node(*inner));
+    else if (const auto* text = child->ToText()) node.text += text->Value();
   }
   return node;
 }
@@ -282,7 +287,8 @@ base::Result<Node> to_plist_value(const std::string& file, Node xml, std::string
     value.text = type;
   } else if (type == "string" || type == "integer" || type == "real" || type == "date" || type == "data") {
     if (!xml.children.empty())
-      return refuse(file, xml.children[0].line, fmt::format("an element inside <{}>, which holds text in a property list", type));
+      return refuse(file, xml.children[0].line,
+                    fmt::format("an element inside <{}>, which holds text in a property list", type));
     value.text = std::move(xml.text);
   } else if (type == "array") {
     for (auto& child : xml.children) {
@@ -293,10 +299,11 @@ base::Result<Node> to_plist_value(const std::string& file, Node xml, std::string
   } else if (type == "dict") {
     for (std::size_t i = 0; i < xml.children.size(); i += 2) {
       if (xml.children[i].name != "key")
-        return refuse(file, xml.children[i].line,
-                      fmt::format("<{}> where a <key> is due in a property list's <dict>", shown(xml.children[i].name)));
+        return refuse(
+            file, xml.children[i].line,
+            fmt::format("<{}> where a <key> is due in a property list's <dict>", shown(xml.children[i].name)));
       if (i + 1 == xml.children.size() || xml.children[i + 1].name == "key")
-        return refuse(file, xml.children[i].line, fmt::format("the key \"{}\" has no value", shown(xml.children[i].text)));
+        return refuse(file, xml.children[i].line, "a key without a value");
       TRY(auto item, to_plist_value(file, std::move(xml.children[i + 1]), std::move(xml.children[i].text)));
       value.children.push_back(std::move(item));
     }
@@ -318,13 +325,16 @@ base::Result<XmlTree> parse_xml(std::string content, const std::string& file) {
     return refuse(file, 1, "it is in UTF-16; convert a copy of it with: iconv -f UTF-16 -t UTF-8");
   normalise_line_ends(content);
   if (const auto bad = first_not_utf8(content); bad != std::string::npos)
-    return refuse(file, line_of(content, bad), "not UTF-8; convert a copy of the file with: iconv -f ITS-ENCODING -t UTF-8");
+    return refuse(file, line_of(content, bad),
+                  "not UTF-8; convert a copy of the file with: iconv -f ITS-ENCODING -t UTF-8");
   const auto encoding = base::upper(declared_encoding(content));
-  const bool ascii = std::all_of(content.begin(), content.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; });
+  const bool ascii =
+      std::all_of(content.begin(), content.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; });
   if (!encoding.empty() && encoding != "UTF-8" && encoding != "UTF8" && encoding != "US-ASCII" && !ascii)
-    return refuse(file, 1,
-                  fmt::format("the file says that it is in {}; convert a copy of it to UTF-8 and let its first line say so",
-                              shown(encoding)));
+    return refuse(
+        file, 1,
+        fmt::format("the file says that it is in {}; convert a copy of it to UTF-8 and let its first line say so",
+                    shown(encoding)));
 
   if (const auto fault = Scan(content).run()) return refuse(file, fault->line, fault->what);
 

@@ -386,10 +386,16 @@ asio::awaitable<Answer> Session::subscribe(const std::string& mailbox) {
   co_return co_await run(std::move(Command(Verb::subscribe).string(mailbox)));
 }
 
+asio::awaitable<Answer> Session::change_flags(base::Uid uid, char sign, std::vector<std::string> flags) {
+  Command command(Verb::uid_store);
+  command.word(std::to_string(uid.value)).word(std::string(1, sign) + "FLAGS.SILENT").flags(flags);
+  co_return co_await run(std::move(command));
+}
+
 asio::awaitable<Answer> Session::expunge_one(base::Uid uid) {
-  const std::string n = std::to_string(uid.value);
-  auto answer = co_await run(std::move(Command(Verb::uid_store).word(n).word("+FLAGS.SILENT (\\Deleted)")));
-  if (answer.ok()) answer = co_await run(std::move(Command(Verb::uid_expunge).word(n)));
+  std::vector<std::string> deleted(1, "\\Deleted");
+  auto answer = co_await change_flags(uid, '+', std::move(deleted));
+  if (answer.ok()) answer = co_await run(std::move(Command(Verb::uid_expunge).word(std::to_string(uid.value))));
   co_return answer;
 }
 

@@ -88,6 +88,8 @@ class Session {
   boost::asio::awaitable<Answer> noop();
   boost::asio::awaitable<Answer> create(const std::string& mailbox);
   boost::asio::awaitable<Answer> subscribe(const std::string& mailbox);
+  // UID STORE +FLAGS.SILENT or -FLAGS.SILENT; never plain FLAGS, which would take away what its user set (RFC 4549).
+  boost::asio::awaitable<Answer> change_flags(base::Uid uid, char sign, std::vector<std::string> flags);
   boost::asio::awaitable<Answer> expunge_one(base::Uid uid);  // UID STORE +FLAGS.SILENT (\Deleted), UID EXPUNGE; needs UIDPLUS
 
   // All of them in one command (RFC 3502).

@@ -1,10 +1,10 @@
-#include "state/fingerprint.hpp"
+#include "base/fingerprint.hpp"
 
 #include <cstring>
 
 #include "base/result.hpp"
 
-namespace state {
+namespace base {
 namespace {
 
 constexpr std::size_t kBlock = 16 * 1024;
@@ -12,7 +12,7 @@ constexpr std::size_t kBlock = 16 * 1024;
 EVP_MD_CTX* fresh() {
   EVP_MD_CTX* c = EVP_MD_CTX_new();
   if (c == nullptr || EVP_DigestInit_ex(c, EVP_sha256(), nullptr) != 1)
-    throw base::Failed({base::Scope::run, base::Remedy::ask_admin, "OpenSSL has no SHA-256.", base::Exit::failed});
+    throw Failed({Scope::run, Remedy::ask_admin, "OpenSSL has no SHA-256.", Exit::failed});
   return c;
 }
 
@@ -111,4 +111,4 @@ Fingerprint fingerprint(std::string_view octets, Fingerprinter::E1x when) {
   return f.finish();
 }
 
-}  // namespace state
+}  // namespace base

@@ -17,7 +17,7 @@
 
 #include "base/ids.hpp"
 
-namespace state {
+namespace base {
 
 using Digest = std::array<std::uint8_t, 32>;
 
@@ -29,7 +29,7 @@ struct Fingerprint {
   Digest e1{};
   std::array<std::uint8_t, 8> e0{};  // the first 8 octets: it is a remark, never a decision
   std::optional<Digest> e1x;         // only where it can differ from E1: see Fingerprinter
-  base::Octets octets = 0;
+  Octets octets = 0;
 };
 
 // Octets in, in pieces; one pass; constant memory.
@@ -56,9 +56,9 @@ class Fingerprinter {
   bool in_header_ = true;
   bool header_8bit_ = false;
   bool line_empty_ = true;
-  base::Octets octets_ = 0;
+  Octets octets_ = 0;
 };
 
 Fingerprint fingerprint(std::string_view octets, Fingerprinter::E1x when = Fingerprinter::E1x::if_8bit);
 
-}  // namespace state
+}  // namespace base

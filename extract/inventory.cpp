@@ -1,0 +1,152 @@
+#include "extract/inventory.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+#include "base/text.hpp"
+#include "imap/client/reader.hpp"
+#include "imap/protocol/mailbox_name.hpp"
+
+namespace extract {
+
+namespace asio = boost::asio;
+using base::Remedy;
+using base::Scope;
+using base::Uid;
+using state::Db;
+
+namespace {
+
+constexpr std::size_t kChunk = 1000;  // rows a transaction
+
+std::string readable(const std::string& wire) { return imap::from_mutf7(wire).value_or(wire); }
+
+// One piece of a mailbox's list into the store.
+asio::awaitable<void> add(state::Store* store, state::MailboxId mailbox, base::UidValidity validity, std::vector<imap::Envelope> some) {
+  std::vector<state::FoundMessage> found;
+  found.reserve(some.size());
+  for (auto& e : some) found.push_back({e.uid, e.size, e.date, state::canonical_flags(std::move(e.flags))});
+  auto work = [mailbox, validity, found = std::move(found)](Db& db) { state::add_messages(db, mailbox, validity, found); };
+  co_await store->run(std::move(work));
+}
+
+asio::awaitable<base::Result<std::uint64_t>> read_mailbox(imap::Session& session, state::Store& store, state::MailboxRow m) {
+  for (int attempt = 0;; ++attempt) {
+    auto opened = co_await session.examine(m.wire);
+    if (!opened) co_return base::fail(Scope::mailbox, Remedy::skip, "could not be opened: " + opened.error().text);
+    if (!opened->uid_validity || opened->uid_not_sticky)
+      co_return base::fail(Scope::mailbox, Remedy::skip, "the server gives it no UIDs that last, so that nothing in it could be told apart");
+    const auto validity = opened->uid_validity;
+    if (validity != m.uid_validity) {
+      auto begin = [id = m.id, validity](Db& db) { state::begin_inventory(db, id, validity); };
+      co_await store.run(std::move(begin));
+      m.uid_validity = validity;
+    }
+    imap::EnvelopeReceiver receive = [store_ = &store, id = m.id, validity](std::vector<imap::Envelope> some) {
+      return add(store_, id, validity, std::move(some));
+    };
+    const std::uint64_t exists = opened->exists;
+    std::uint64_t count = 0;
+    if (exists > 0) {
+      auto listed = co_await imap::list_messages(session, Uid(1), opened->uid_next, "(UID FLAGS INTERNALDATE RFC822.SIZE)", kChunk, std::move(receive));
+      if (!listed) co_return base::fail(Scope::mailbox, Remedy::skip, "could not be listed: " + listed.error().text);
+      count = *listed;
+    }
+    if (count != exists) {
+      // Mail came or went in between, or the server gave a short list under OK: never taken for complete.
+      if (attempt == 0) continue;
+      co_return base::fail(Scope::mailbox, Remedy::skip, fmt::format("the server listed {} of {}", count, base::plural(exists, "message")));
+    }
+    auto finish = [id = m.id, next = opened->uid_next, exists, modseq = opened->highest_modseq](Db& db) {
+      state::finish_inventory(db, id, next, exists, modseq);
+    };
+    co_await store.run(std::move(finish));
+    co_return count;
+  }
+}
+
+}  // namespace
+
+asio::awaitable<std::vector<state::FoundMailbox>> find_mailboxes(imap::Session& session, std::string& prefix) {
+  const auto spaces = co_await session.namespaces();
+  prefix = spaces.personal.empty() ? std::string() : spaces.personal.front().prefix;
+  const auto not_own = [&](const std::string& name) {
+    for (const auto* group : {&spaces.others, &spaces.shared})
+      for (const auto& e : *group) {
+        if (e.prefix.empty()) continue;
+        // The namespace's own node too: "shared" for "shared.".
+        if (name.starts_with(e.prefix) || name + std::string(1, e.delimiter.value_or('/')) == e.prefix) return true;
+      }
+    return false;
+  };
+  std::set<std::string> subscribed;
+  for (const auto& s : co_await session.lsub())
+    if (std::find(s.attributes.begin(), s.attributes.end(), "\\noselect") == s.attributes.end())
+      subscribed.insert(base::iequals(s.name, "INBOX") ? "INBOX" : s.name);
+  std::vector<state::FoundMailbox> out;
+  std::set<std::string> seen;
+  for (auto& item : co_await session.list()) {
+    state::FoundMailbox m;
+    m.wire = base::iequals(item.name, "INBOX") ? "INBOX" : item.name;
+    if (!seen.insert(m.wire).second) continue;  // a loop in LIST, or INBOX twice
+    m.name = readable(m.wire);
+    m.delimiter = item.delimiter ? std::string(1, *item.delimiter) : std::string();
+    m.attributes = base::join(item.attributes, " ");
+    m.subscribed = subscribed.contains(m.wire);
+    const auto has = [&](std::string_view a) { return std::find(item.attributes.begin(), item.attributes.end(), a) != item.attributes.end(); };
+    if (has("\\noselect") || has("\\nonexistent")) m.excluded = "holds no messages (\\Noselect)";
+    else if (not_own(m.wire)) m.excluded = "not the user's own (shared or another user's)";
+    out.push_back(std::move(m));
+  }
+  co_return out;
+}
+
+asio::awaitable<InventoryResult> inventory(imap::Session& session, state::Store& store, state::AccountId account, bool pipelined,
+                                           std::string& prefix) {
+  InventoryResult result;
+  const auto found = co_await find_mailboxes(session, prefix);
+  auto save = [account, found](Db& db) {
+    state::save_mailboxes(db, account, found);
+    return state::mailboxes(db, account);
+  };
+  const auto rows = co_await store.run(std::move(save));
+  const bool modseq = session.has("CONDSTORE") || session.has("QRESYNC");
+  // Those inventoried before are asked for what has changed, all in one go.
+  std::vector<std::string> known;
+  std::vector<state::MailboxRow> read;
+  for (const auto& m : rows) {
+    if (!m.present || !m.excluded.empty()) continue;
+    ++result.mailboxes;
+    if (m.complete && modseq && m.modseq) known.push_back(m.wire);
+  }
+  std::set<std::string> unchanged;
+  const auto statuses = co_await session.statuses(known, true, pipelined);
+  for (std::size_t i = 0; i < known.size(); ++i) {
+    if (!statuses[i]) continue;
+    const auto& s = *statuses[i];
+    for (const auto& m : rows)
+      if (m.wire == known[i] && s.uid_validity == m.uid_validity.value && s.uid_next == m.uid_next.value && s.messages == m.messages &&
+          s.highest_modseq == m.modseq.value)
+        unchanged.insert(m.wire);
+  }
+  for (const auto& m : rows) {
+    if (!m.present || !m.excluded.empty()) continue;
+    if (unchanged.contains(m.wire)) {
+      ++result.unchanged;
+      continue;
+    }
+    const auto count = co_await read_mailbox(session, store, m);
+    if (count) {
+      result.messages_read += *count;
+    } else {
+      result.problems.push_back(fmt::format("Mailbox \"{}\" {}. Its messages are not migrated.", base::printable(m.name), count.error().text));
+      auto note = [id = m.id, text = count.error().text](Db& db) { state::set_mailbox_error(db, id, "at the source: " + text); };
+      co_await store.run(std::move(note));
+    }
+  }
+  co_return result;
+}
+
+}  // namespace extract

@@ -1,0 +1,66 @@
+#include "extract/source_reader.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/text.hpp"
+
+namespace extract {
+
+namespace asio = boost::asio;
+using base::Remedy;
+using base::Scope;
+using base::Uid;
+
+asio::awaitable<base::Result<void>> SourceReader::open(state::MailboxRow mailbox) {
+  mailbox_ = std::move(mailbox);
+  const std::string name = base::printable(mailbox_.name);
+  auto opened = co_await session_.examine(mailbox_.wire);
+  if (!opened)
+    co_return base::fail(Scope::mailbox, Remedy::skip, fmt::format("Could not open \"{}\" at the source ({}): {}. Its messages stay pending.",
+                                                                  name, session_.who(), opened.error().text));
+  if (opened->uid_validity != mailbox_.uid_validity)
+    co_return base::fail(Scope::mailbox, Remedy::skip,
+                         fmt::format("\"{}\" at the source ({}) is no longer the mailbox that was inventoried: its UIDVALIDITY is {}, not {}. "
+                                     "Nothing was copied from it; run again to take a new inventory.", name, session_.who(),
+                                     opened->uid_validity.value, mailbox_.uid_validity.value));
+  co_return base::Result<void>{};
+}
+
+asio::awaitable<std::vector<imap::ReadMessage>> SourceReader::read(std::vector<Uid> uids) {
+  co_return co_await imap::read_messages(session_, std::move(uids), imap::Keep::octets, base::Fingerprinter::E1x::if_8bit);
+}
+
+asio::awaitable<imap::ReadMessage> SourceReader::stream(Uid uid, imap::BodyReceiver& receiver) {
+  co_return co_await imap::stream_message(session_, uid, receiver, base::Fingerprinter::E1x::if_8bit);
+}
+
+asio::awaitable<base::Result<std::vector<Uid>>> SourceReader::list(imap::Session& session) {
+  auto opened = co_await session.examine(mailbox_.wire);
+  if (!opened) co_return tl::unexpected(std::move(opened).error());
+  if (opened->uid_validity != mailbox_.uid_validity) co_return base::fail(Scope::mailbox, Remedy::skip, "another UIDVALIDITY");
+  std::vector<Uid> uids;
+  if (opened->exists > 0) {
+    auto all = co_await imap::list_messages(session, Uid(1), opened->uid_next, "(UID)");
+    if (!all) co_return tl::unexpected(std::move(all).error());
+    for (const auto& e : *all) uids.push_back(e.uid);
+  }
+  if (uids.size() != opened->exists) co_return base::fail(Scope::mailbox, Remedy::skip, "an incomplete list");
+  co_return uids;
+}
+
+asio::awaitable<base::Result<std::vector<Uid>>> SourceReader::confirm_absent(std::vector<Uid> uids) {
+  auto first = co_await list(session_);
+  if (!first) co_return tl::unexpected(std::move(first).error());
+  auto other = co_await open_session_();
+  auto second = co_await list(*other);
+  co_await other->logout();
+  if (!second) co_return tl::unexpected(std::move(second).error());
+  std::vector<Uid> absent;
+  for (const auto u : uids)
+    if (!std::binary_search(first->begin(), first->end(), u) && !std::binary_search(second->begin(), second->end(), u)) absent.push_back(u);
+  co_return absent;
+}
+
+}  // namespace extract

@@ -1,0 +1,260 @@
+#include "imap/client/reader.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <unordered_map>
+
+#include "imap/protocol/date_time.hpp"
+
+namespace imap {
+
+namespace asio = boost::asio;
+using base::Remedy;
+using base::Scope;
+using base::Uid;
+
+namespace {
+
+base::Failed untrustworthy(const Session& session, const std::string& what) {
+  return base::Failed({Scope::mailbox, Remedy::reconnect,
+                       fmt::format("{}: {} in \"{}\". The answer cannot be trusted and is not used.", session.who(), what,
+                                   session.open_mailbox())});
+}
+
+Envelope envelope_of(Fetched&& f) {
+  Envelope e;
+  e.uid = f.uid.value_or(Uid());
+  e.size = f.size.value_or(0);
+  if (f.internal_date) e.date = parse_date_time(*f.internal_date);
+  if (f.flags) e.flags = std::move(*f.flags);
+  return e;
+}
+
+class ListSink final : public Sink {
+ public:
+  ListSink(Session& session, Uid from, Uid to, bool with_flags, std::size_t chunk, EnvelopeReceiver receive)
+      : session_(session), from_(from), to_(to), with_flags_(with_flags), chunk_(chunk), receive_(std::move(receive)) {}
+  void untagged(Untagged&& response) override {
+    if (auto* o = std::get_if<Other>(&response)) {
+      if (o->keyword == "FETCH" && !o->why.empty()) throw untrustworthy(session_, "a FETCH response is malformed (" + o->why + ")");
+      return;
+    }
+    auto* f = std::get_if<Fetched>(&response);
+    if (f == nullptr || !f->uid) return;
+    if (with_flags_ && !f->size) return;  // an unasked flag update
+    if (*f->uid < from_ || *f->uid >= to_) throw untrustworthy(session_, fmt::format("the server listed UID {}, which was not asked for", f->uid->value));
+    if (*f->uid <= last_) throw untrustworthy(session_, fmt::format("the server listed UID {} out of order or twice", f->uid->value));
+    last_ = *f->uid;
+    ++count;
+    found_.push_back(envelope_of(std::move(*f)));
+  }
+  bool full() const override { return found_.size() >= chunk_; }
+  asio::awaitable<void> drain() override {
+    auto now = std::exchange(found_, {});
+    co_await receive_(std::move(now));
+  }
+  std::uint64_t count = 0;
+  bool holds() const { return !found_.empty(); }
+
+ private:
+  Session& session_;
+  Uid from_, to_, last_;
+  bool with_flags_;
+  std::size_t chunk_;
+  EnvelopeReceiver receive_;
+  std::vector<Envelope> found_;
+};
+
+class BodySink final : public Sink {
+ public:
+  BodySink(Session& session, Keep keep, base::Fingerprinter::E1x e1x, std::vector<ReadMessage>& out)
+      : session_(session), keep_(keep), e1x_(e1x), out_(out) {
+    for (std::size_t i = 0; i < out.size(); ++i) at_[out[i].envelope.uid] = i;
+  }
+  void untagged(Untagged&& response) override {
+    if (auto* o = std::get_if<Other>(&response)) {
+      if (o->keyword == "FETCH" && !o->why.empty()) throw untrustworthy(session_, "a FETCH response is malformed (" + o->why + ")");
+      return;
+    }
+    auto* f = std::get_if<Fetched>(&response);
+    if (f == nullptr || !f->uid || f->body == BodyKind::absent) return;
+    const auto it = at_.find(*f->uid);
+    if (it == at_.end()) throw untrustworthy(session_, fmt::format("the server sent UID {}, which was not asked for", f->uid->value));
+    ReadMessage& m = out_[it->second];
+    if (m.found != BodyFound::vanished) throw untrustworthy(session_, fmt::format("the server sent UID {} twice", f->uid->value));
+    std::string octets = std::move(f->octets);
+    const BodyKind body = f->body;
+    m.envelope = envelope_of(std::move(*f));
+    if (body == BodyKind::nil) return;
+    if (body == BodyKind::streamed) {
+      m.print = large_ ? large_->finish() : base::Fingerprint{};
+      large_.reset();
+      m.envelope.size = m.print.octets;
+      m.found = m.print.octets == announced_ ? BodyFound::too_large : BodyFound::vanished;
+      return;
+    }
+    m.print = base::fingerprint(octets, e1x_);
+    m.envelope.size = octets.size();
+    m.found = octets.empty() ? BodyFound::empty : BodyFound::whole;
+    if (keep_ == Keep::octets) m.octets = std::move(octets);
+  }
+  asio::awaitable<void> large_begin(std::uint64_t n) override {
+    large_.emplace(e1x_);
+    announced_ = n;
+    co_return;
+  }
+  asio::awaitable<void> large_chunk(std::string_view octets) override {
+    if (large_) large_->add(octets);
+    co_return;
+  }
+
+ private:
+  Session& session_;
+  Keep keep_;
+  base::Fingerprinter::E1x e1x_;
+  std::vector<ReadMessage>& out_;
+  std::unordered_map<Uid, std::size_t> at_;
+  std::optional<base::Fingerprinter> large_;
+  base::Octets announced_ = 0;
+};
+
+// Gives a body to a receiver, whether it came whole or in chunks.
+class StreamSink final : public Sink {
+ public:
+  StreamSink(Session& session, Uid uid, BodyReceiver& receiver, base::Fingerprinter::E1x e1x)
+      : session_(session), uid_(uid), receiver_(receiver), print_(e1x) {}
+  void untagged(Untagged&& response) override {
+    if (auto* o = std::get_if<Other>(&response)) {
+      if (o->keyword == "FETCH" && !o->why.empty()) throw untrustworthy(session_, "a FETCH response is malformed (" + o->why + ")");
+      return;
+    }
+    auto* f = std::get_if<Fetched>(&response);
+    if (f == nullptr || f->body == BodyKind::absent) return;
+    if (!f->uid || *f->uid != uid_ || parsed_) throw untrustworthy(session_, "the server sent another message than the one asked for");
+    if (f->body == BodyKind::octets) small_ = std::move(f->octets);
+    body_ = f->body;
+    parsed_ = true;
+  }
+  // A small body is handed on as soon as it is parsed.
+  bool full() const override { return !small_.empty(); }
+  asio::awaitable<void> drain() override {
+    const std::string octets = std::exchange(small_, {});
+    co_await large_begin(octets.size());
+    co_await large_chunk(octets);
+  }
+  asio::awaitable<void> large_begin(std::uint64_t n) override {
+    announced_ = n;
+    wanted_ = co_await receiver_.begin(n);
+  }
+  asio::awaitable<void> large_chunk(std::string_view octets) override {
+    print_.add(octets);
+    got_ += octets.size();
+    if (wanted_) co_await receiver_.chunk(octets);
+  }
+  ReadMessage finish(const base::Result<void>& answered) {
+    ReadMessage m;
+    m.envelope.uid = uid_;
+    m.envelope.size = got_;
+    if (!answered) {
+      m.found = BodyFound::refused;
+      m.words = answered.error().text;
+    } else if (!parsed_ || body_ == BodyKind::nil || got_ != announced_) {
+      m.found = BodyFound::vanished;
+    } else {
+      m.found = got_ == 0 ? BodyFound::empty : BodyFound::whole;
+      m.print = print_.finish();
+    }
+    return m;
+  }
+
+ private:
+  Session& session_;
+  Uid uid_;
+  BodyReceiver& receiver_;
+  base::Fingerprinter print_;
+  std::string small_;
+  BodyKind body_ = BodyKind::absent;
+  bool parsed_ = false, wanted_ = false;
+  base::Octets announced_ = 0, got_ = 0;
+};
+
+}  // namespace
+
+asio::awaitable<base::Result<std::uint64_t>> list_messages(Session& session, Uid from, Uid to, std::string_view items, std::size_t chunk,
+                                                         EnvelopeReceiver receive) {
+  if (to <= from) co_return std::uint64_t{0};
+  UidSet set;
+  set.add(UidRange{from, Uid(to.value - 1)});
+  ListSink sink(session, from, to, items.find("RFC822.SIZE") != std::string_view::npos, chunk, std::move(receive));
+  auto done = co_await session.uid_fetch(set, items, sink);
+  if (!done) co_return tl::unexpected(std::move(done).error());
+  if (sink.holds()) co_await sink.drain();
+  co_return sink.count;
+}
+
+namespace {
+asio::awaitable<void> append_to(std::vector<Envelope>* all, std::vector<Envelope> some) {
+  all->insert(all->end(), std::make_move_iterator(some.begin()), std::make_move_iterator(some.end()));
+  co_return;
+}
+}  // namespace
+
+asio::awaitable<base::Result<std::vector<Envelope>>> list_messages(Session& session, Uid from, Uid to, std::string_view items) {
+  std::vector<Envelope> all;
+  EnvelopeReceiver receive = [&all](std::vector<Envelope> some) { return append_to(&all, std::move(some)); };
+  auto done = co_await list_messages(session, from, to, items, SIZE_MAX, std::move(receive));
+  if (!done) co_return tl::unexpected(std::move(done).error());
+  co_return all;
+}
+
+std::vector<std::vector<Uid>> windows(const std::vector<Envelope>& messages) {
+  std::vector<std::vector<Uid>> out;
+  base::Octets octets = 0;
+  for (const auto& m : messages) {
+    if (out.empty() || out.back().size() >= kWindowMessages || octets + m.size > kWindowOctets) {
+      out.emplace_back();
+      octets = 0;
+    }
+    out.back().push_back(m.uid);
+    octets += m.size;
+  }
+  return out;
+}
+
+asio::awaitable<std::vector<ReadMessage>> read_messages(Session& session, std::vector<Uid> uids, Keep keep, base::Fingerprinter::E1x e1x) {
+  std::vector<ReadMessage> out(uids.size());
+  UidSet set;
+  for (std::size_t i = 0; i < uids.size(); ++i) {
+    out[i].envelope.uid = uids[i];
+    set.add(uids[i]);
+  }
+  if (uids.empty()) co_return out;
+  BodySink sink(session, keep, e1x, out);
+  const auto done = co_await session.uid_fetch(set, "(UID FLAGS INTERNALDATE BODY.PEEK[])", sink);
+  if (done) co_return out;
+  if (uids.size() == 1) {
+    out[0] = ReadMessage{};
+    out[0].envelope.uid = uids[0];
+    out[0].found = BodyFound::refused;
+    out[0].words = done.error().text;
+    co_return out;
+  }
+  // One message may have spoilt the answer for all: each alone.
+  std::vector<ReadMessage> alone;
+  for (const auto uid : uids) {
+    auto one = co_await read_messages(session, std::vector<Uid>(1, uid), keep, e1x);
+    alone.push_back(std::move(one.front()));
+  }
+  co_return alone;
+}
+
+asio::awaitable<ReadMessage> stream_message(Session& session, Uid uid, BodyReceiver& receiver, base::Fingerprinter::E1x e1x) {
+  UidSet set;
+  set.add(uid);
+  StreamSink sink(session, uid, receiver, e1x);
+  const auto done = co_await session.uid_fetch(set, "(UID BODY.PEEK[])", sink);
+  co_return sink.finish(done);
+}
+
+}  // namespace imap

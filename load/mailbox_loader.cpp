@@ -1,0 +1,959 @@
+#include "load/mailbox_loader.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/tasks.hpp"
+#include "base/text.hpp"
+#include "imap/protocol/date_time.hpp"
+#include "imap/protocol/uid_set.hpp"
+#include "imap/protocol/mailbox_name.hpp"
+#include "load/quarantine.hpp"
+
+namespace load {
+
+namespace asio = boost::asio;
+using base::Remedy;
+using base::Scope;
+using base::Uid;
+using state::Db;
+using state::MessageRow;
+using state::MessageState;
+using state::Outcome;
+
+namespace {
+
+std::vector<std::string> flag_list(const std::string& flags) {
+  if (flags.empty()) return {};
+  return base::split(flags, ' ');
+}
+
+constexpr int kRefusedInARow = 50;
+
+bool is_system(const std::string& flag) { return flag.starts_with('\\'); }
+
+// The content kinds that servers are known to refuse (F30-F35), by the rule that would mend them.
+std::set<Rule> kinds_of(std::string_view octets) {
+  std::set<Rule> out;
+  for (const Rule r : {Rule::drop_mbox_line, Rule::crlf, Rule::replace_nul})
+    if (r == Rule::crlf ? octets.find('\n') != std::string_view::npos && repaired(r, octets).has_value()
+                        : repaired(r, octets).has_value())
+      out.insert(r);
+  return out;
+}
+
+// RFC 4315: "APPENDUID validity uid-set", of exactly `count` UIDs in ascending order.
+std::optional<std::vector<Uid>> append_uids(const imap::Answer& answer, base::UidValidity validity, std::size_t count) {
+  if (answer.tagged.code.name != "APPENDUID") return std::nullopt;
+  const auto words = base::split(answer.tagged.code.arguments, ' ');
+  if (words.size() != 2) return std::nullopt;
+  const auto v = imap::parse_number(words[0]);
+  const auto set = imap::UidSet::parse(words[1]);
+  if (!v || *v != validity.value || !set || set->count() != count) return std::nullopt;
+  std::vector<Uid> out;
+  for (const auto& r : set->ranges())
+    for (std::uint64_t u = r.first.value; u <= r.last.value; ++u) out.emplace_back(static_cast<std::uint32_t>(u));
+  if (!std::is_sorted(out.begin(), out.end())) return std::nullopt;
+  return out;
+}
+
+}  // namespace
+
+MailboxLoader::MailboxLoader(LoadContext& context, state::MailboxRow mailbox) : context_(context), mailbox_(std::move(mailbox)) {}
+
+std::string MailboxLoader::where() const {
+  return fmt::format("\"{}\" of {}", base::printable(mailbox_.target_name), context_.account);
+}
+
+// ---- looking ---------------------------------------------------------------------------------------------------------
+
+asio::awaitable<void> MailboxLoader::reopen() {
+  auto opened = co_await context_.target.select(mailbox_.target_wire);
+  if (!opened)
+    throw base::Failed({Scope::mailbox, Remedy::skip, fmt::format("Could not open {} on the target: {}. Its messages stay pending; "
+                                                                  "run again when it can be opened.", where(), opened.error().text)});
+  if (opened->uid_not_sticky || !opened->uid_validity)
+    throw base::Failed({Scope::mailbox, Remedy::skip,
+                        fmt::format("The target gives {} no UIDs that last, so nothing in it could be proven. Its messages stay pending.",
+                                    where())});
+  if (opened_.uid_validity && opened->uid_validity != opened_.uid_validity)
+    throw base::Failed({Scope::mailbox, Remedy::skip,
+                        fmt::format("{} was created anew on the target while we worked on it (its UIDVALIDITY changed). Nothing more is "
+                                    "sent to it in this run; run again to reconcile.", where())});
+  opened_ = std::move(*opened);
+}
+
+asio::awaitable<void> MailboxLoader::open_and_look() {
+  co_await reopen();
+  const state::MailboxId id = mailbox_.id;
+  const bool first = !mailbox_.target_validity;
+  const bool changed = !first && (mailbox_.target_validity != opened_.uid_validity || opened_.uid_next < mailbox_.low_water);
+  if (changed) {
+    context_.event("target mailbox changed",
+                   fmt::format("{} is not the mailbox it was (UIDVALIDITY {} -> {}, UIDNEXT {}). Everything in it is found again by content; "
+                               "nothing was sent or changed before that.", where(), mailbox_.target_validity.value,
+                               opened_.uid_validity.value, opened_.uid_next.value), id);
+    auto forget = [id](Db& db) { state::forget_target_uids(db, id); };
+    co_await context_.store.run(std::move(forget));
+  }
+  if (first || changed) {
+    mailbox_.target_validity = opened_.uid_validity;
+    mailbox_.low_water = Uid(1);
+    mailbox_.first_u0 = opened_.uid_next;
+    const state::TargetSettled settled{mailbox_.target_validity, mailbox_.low_water, mailbox_.first_u0};
+    auto save = [id, settled](Db& db) { state::set_target_settled(db, id, settled); };
+    co_await context_.store.run(std::move(save));
+  }
+  u0_ = opened_.uid_next;
+  co_await look(context_.target, mailbox_.low_water, opened_.uid_next);
+  co_await bind_in_doubt();
+}
+
+// Reads every unbound message in [from, to) once. Afterwards nothing in the bracket is unknown.
+asio::awaitable<void> MailboxLoader::look(imap::Session& session, Uid from, Uid to) {
+  if (to <= from) co_return;
+  ++context_.counters.looks;
+  auto all = co_await imap::list_messages(session, from, to);
+  if (!all)
+    throw base::Failed({Scope::mailbox, Remedy::skip, fmt::format("Could not list {} on the target: {}. Its messages stay pending.", where(),
+                                                                  all.error().text)});
+  const state::MailboxId id = mailbox_.id;
+  auto bound_query = [id, from, to](Db& db) { return state::bound_uids(db, id, from, to); };
+  const auto bound = co_await context_.store.run(std::move(bound_query));
+  std::vector<imap::Envelope> unknown;
+  for (auto& e : *all) {
+    if (std::binary_search(bound.begin(), bound.end(), e.uid) || used_now_.contains(e.uid) || seen_uids_.contains(e.uid)) continue;
+    unknown.push_back(std::move(e));
+  }
+  for (auto& window : imap::windows(unknown)) {
+    auto read = co_await imap::read_messages(session, std::move(window), imap::Keep::fingerprint, base::Fingerprinter::E1x::always);
+    for (auto& m : read) {
+      // One that vanished meanwhile is no copy any more; one that cannot be read could be ours, and ends the visit.
+      if (m.found == imap::BodyFound::vanished) continue;
+      if (m.found == imap::BodyFound::refused)
+        throw base::Failed({Scope::mailbox, Remedy::skip,
+                            fmt::format("Could not read UID {} in {} on the target, which may be a message of ours: {}. The messages of this "
+                                        "mailbox stay pending.", m.envelope.uid.value, where(), m.words)});
+      seen_uids_.insert(m.envelope.uid);
+      ++untaken_;
+      const std::size_t at = seen_.size();
+      by_e1_[m.print.e1].push_back(at);
+      if (m.print.e1x) by_e1x_[*m.print.e1x].push_back(at);
+      seen_.push_back({m.envelope.uid, m.print, m.envelope.date, std::move(m.envelope.flags)});
+    }
+  }
+}
+
+MailboxLoader::Seen* MailboxLoader::find_seen(const base::Fingerprint& print) {
+  const auto free_one = [this](auto& index, const base::Digest& d) -> Seen* {
+    const auto it = index.find(d);
+    if (it == index.end()) return nullptr;
+    for (const auto at : it->second)
+      if (!seen_[at].taken) return &seen_[at];
+    return nullptr;
+  };
+  if (auto* s = free_one(by_e1_, print.e1)) return s;
+  if (print.e1x)
+    if (auto* s = free_one(by_e1x_, *print.e1x)) return s;
+  return nullptr;
+}
+
+std::vector<state::Note> MailboxLoader::stored_notes(const MessageRow& row, const std::optional<base::DateTime>& date,
+                                                     const std::vector<std::string>& flags) const {
+  std::vector<state::Note> notes;
+  if (row.date && (!date || !date->same_instant(*row.date)))
+    notes.push_back({"date", fmt::format("sent {}, the target stores {}", imap::format_date_time(*row.date),
+                                         date ? imap::format_date_time(*date) : std::string("no date"))});
+  const std::string there = state::canonical_flags(flags);
+  if (there != row.flags) {
+    std::vector<std::string> lost;
+    const auto have = flag_list(there);
+    for (const auto& f : flag_list(row.flags))
+      if (std::find(have.begin(), have.end(), f) == have.end()) lost.push_back(f);
+    if (!lost.empty()) notes.push_back({"flags", "not kept: " + base::join(lost, " ")});
+  }
+  return notes;
+}
+
+std::optional<Outcome> MailboxLoader::bind_to_seen(const MessageRow& row, const base::Fingerprint& print, Seen& seen, const std::string& how) {
+  seen.taken = true;
+  --untaken_;
+  Outcome o{row.id, seen.uid, true, stored_notes(row, seen.date, seen.flags)};
+  if (print.e1 != seen.print.e1) o.notes.push_back({"rewritten", "the target rewrote raw 8-bit octets of the header"});
+  if (!how.empty()) o.notes.push_back({"found", how});
+  used_now_.insert(seen.uid);
+  highest_bound_ = std::max(highest_bound_, seen.uid);
+  ++context_.counters.found;
+  ++context_.counters.settled;
+  return o;
+}
+
+// Rows whose APPEND was on its way, or was acknowledged without a UID, against what the look has found: count-wise, acked
+// first, then intents, both in source order.
+asio::awaitable<void> MailboxLoader::bind_in_doubt() {
+  const state::MailboxId id = mailbox_.id;
+  auto query = [id](Db& db) { return state::in_doubt(db, id); };
+  auto rows = co_await context_.store.run(std::move(query));
+  std::vector<Outcome> outcomes;
+  doubtful_ = 0;
+  doubtful_octets_ = 0;
+  for (auto& row : rows) {
+    if (bound_now_.contains(row.id.value)) continue;
+    if (row.e1) {
+      base::Fingerprint print;
+      print.e1 = *row.e1;
+      print.e1x = row.e1x;
+      if (Seen* s = find_seen(print)) {
+        outcomes.push_back(*bind_to_seen(row, print, *s, {}));
+        continue;
+      }
+    }
+    if (row.state == MessageState::intent) {
+      ++doubtful_;
+      doubtful_octets_ += row.octets;
+    }
+  }
+  if (outcomes.empty()) co_return;
+  const auto validity = opened_.uid_validity;
+  auto commit = [outcomes, validity](Db& db) { state::commit_window(db, validity, outcomes, {}); };
+  co_await context_.store.run(std::move(commit));
+}
+
+asio::awaitable<bool> MailboxLoader::look_again() {
+  const Uid before = opened_.uid_next;
+  const std::size_t doubt = doubtful_;
+  co_await context_.target.noop();
+  co_await reopen();
+  co_await look(context_.target, before, opened_.uid_next);
+  co_await bind_in_doubt();
+  u0_ = opened_.uid_next;
+  co_return doubtful_ < doubt && doubtful_ > 0;
+}
+
+asio::awaitable<void> MailboxLoader::give_verdict() {
+  const state::MailboxId id = mailbox_.id;
+  auto query = [id](Db& db) { return state::in_doubt(db, id); };
+  auto rows = co_await context_.store.run(std::move(query));
+  std::vector<state::MessageId> absent;
+  std::vector<MessageRow> lost;
+  for (auto& r : rows) {
+    if (r.state == MessageState::intent) absent.push_back(r.id);
+    else lost.push_back(r);
+  }
+  if (!absent.empty()) {
+    resent_ = true;
+    auto back = [absent](Db& db) { state::back_to_listed(db, absent); };
+    co_await context_.store.run(std::move(back));
+  }
+  doubtful_ = 0;
+  if (lost.empty()) co_return;
+  // "Stored", said the server, and this session does not see it: some servers hide fresh messages. A second session decides.
+  {
+    auto fresh = co_await context_.fresh_target();
+    auto opened = co_await fresh->select(mailbox_.target_wire);
+    if (!opened || opened->uid_validity != opened_.uid_validity)
+      throw base::Failed({Scope::mailbox, Remedy::skip, fmt::format("Could not open {} a second time to look for {}. They stay pending.",
+                                                                    where(), base::plural(lost.size(), "message"))});
+    Uid from = mailbox_.low_water;
+    co_await look(*fresh, from, opened->uid_next);
+    co_await fresh->logout();
+  }
+  co_await bind_in_doubt();
+  rows = co_await context_.store.run(query);
+  std::erase_if(rows, [](const MessageRow& r) { return r.state != MessageState::acked; });
+  if (!rows.empty()) co_await find_elsewhere(std::move(rows));
+}
+
+// Acknowledged, and two sessions do not show it here: its user may have moved it already. Looked for in the account's other
+// mailboxes; never sent again on suspicion.
+asio::awaitable<void> MailboxLoader::find_elsewhere(std::vector<MessageRow> lost) {
+  std::unordered_map<base::Digest, std::vector<MessageRow>, base::DigestHash> wanted;
+  std::set<base::Octets> sizes;
+  for (auto& r : lost) {
+    sizes.insert(r.octets != 0 ? r.octets : r.size);
+    if (r.e1) wanted[*r.e1].push_back(r);
+  }
+  for (const auto& item : co_await context_.target.list()) {
+    if (item.name == mailbox_.target_wire) continue;
+    if (std::find(item.attributes.begin(), item.attributes.end(), "\\noselect") != item.attributes.end()) continue;
+    auto opened = co_await context_.target.examine(item.name);
+    if (!opened || opened->exists == 0) continue;
+    auto all = co_await imap::list_messages(context_.target, Uid(1), opened->uid_next);
+    if (!all) continue;
+    // A server may have changed line ends: sizes nominate generously, E1 decides.
+    std::erase_if(*all, [&](const imap::Envelope& e) {
+      const auto it = sizes.lower_bound(e.size - e.size / 10);
+      return it == sizes.end() || *it > e.size + e.size / 10 + 64;
+    });
+    for (auto& window : imap::windows(*all)) {
+      for (auto& m : co_await imap::read_messages(context_.target, std::move(window), imap::Keep::fingerprint, base::Fingerprinter::E1x::always)) {
+        const auto it = wanted.find(m.print.e1);
+        if (it == wanted.end() || it->second.empty()) continue;
+        const auto row = it->second.back();
+        it->second.pop_back();
+        const std::string reason = fmt::format("stored on the target and found in \"{}\": it was moved there since",
+                                               base::printable(imap::from_mutf7(item.name).value_or(item.name)));
+        auto save = [id = row.id, reason](Db& db) { state::set_excluded(db, id, reason); };
+        co_await context_.store.run(std::move(save));
+        ++context_.counters.settled;
+        std::erase_if(lost, [&](const MessageRow& r) { return r.id == row.id; });
+      }
+    }
+  }
+  co_await reopen();
+  for (auto& row : lost) {
+    const std::string reason = "the server said it stored the message, and it is not to be found on the target";
+    std::string octets;
+    if (row.validity == mailbox_.uid_validity) {
+      if (!source_open_) source_open_ = (co_await context_.source.open(mailbox_)).has_value();
+      if (source_open_) {
+        auto read = co_await context_.source.read(std::vector<Uid>(1, row.uid));
+        octets = std::move(read.front().octets);
+      }
+    }
+    co_await quarantine(row, reason, "OK", octets);
+  }
+}
+
+// ---- copying ---------------------------------------------------------------------------------------------------------
+
+asio::awaitable<void> MailboxLoader::copy() {
+  std::exception_ptr failure;
+  try {
+    if (context_.target.open_mailbox() != mailbox_.target_wire) co_await reopen();
+    if (!source_open_) {
+      auto opened = co_await context_.source.open(mailbox_);
+      if (!opened) throw base::Failed(opened.error());
+      source_open_ = true;
+    }
+    const state::MailboxId id = mailbox_.id;
+    const auto validity = mailbox_.uid_validity;
+    auto query = [id, validity](Db& db) { return state::stale(db, id, validity); };
+    for (auto& r : co_await context_.store.run(std::move(query))) stale_[*r.e1].push_back(r);
+    co_await copy_listed();
+    co_await copy_left_over();
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  // What has been answered is recorded whatever happened after it.
+  co_await flush();
+  if (failure) std::rethrow_exception(failure);
+  if (!context_.stopping()) co_await finish();
+}
+
+asio::awaitable<void> MailboxLoader::read_next(std::vector<MessageRow>* rows, std::vector<imap::ReadMessage>* bodies) {
+  rows->clear();
+  bodies->clear();
+  if (context_.stopping()) co_return;
+  const state::MailboxId id = mailbox_.id;
+  const auto validity = mailbox_.uid_validity;
+  const Uid after = after_;
+  auto query = [id, validity, after](Db& db) { return state::listed(db, id, validity, after, static_cast<int>(imap::kWindowMessages)); };
+  auto next = co_await context_.store.run(std::move(query));
+  base::Octets octets = 0;
+  std::vector<Uid> uids;
+  for (auto& r : next) {
+    const bool large = r.size > imap::Limits{}.inline_literal;
+    if (!rows->empty() && (large || octets + r.size > imap::kWindowOctets)) break;
+    octets += r.size;
+    after_ = r.uid;
+    uids.push_back(r.uid);
+    rows->push_back(std::move(r));
+    if (large) co_return;  // alone, and streamed when its turn comes
+  }
+  if (!uids.empty()) *bodies = co_await context_.source.read(std::move(uids));
+}
+
+asio::awaitable<void> MailboxLoader::copy_listed() {
+  std::vector<MessageRow> rows, next_rows;
+  std::vector<imap::ReadMessage> bodies, next_bodies;
+  co_await read_next(&rows, &bodies);
+  while (!rows.empty()) {
+    if (bodies.empty()) {
+      co_await copy_large(std::move(rows.front()));
+      co_await read_next(&rows, &bodies);
+      continue;
+    }
+    // The next window is read from the source while this one goes to the target.
+    const auto ended = co_await base::run_both(process(std::move(rows), std::move(bodies)), read_next(&next_rows, &next_bodies));
+    if (ended.first) std::rethrow_exception(ended.first);
+    if (ended.second) std::rethrow_exception(ended.second);
+    rows = std::move(next_rows);
+    bodies = std::move(next_bodies);
+  }
+}
+
+// The content is on the target already, or is that of a row under an older UIDVALIDITY of the source: nothing to send.
+asio::awaitable<bool> MailboxLoader::settled_by_content(const MessageRow& row, const base::Fingerprint& print, std::string_view octets) {
+  if (const auto it = stale_.find(print.e1); it != stale_.end() && !it->second.empty()) {
+    const auto old = it->second.front();
+    it->second.erase(it->second.begin());
+    auto same = [old_id = old.id, row](Db& db) { state::same_message(db, old_id, row); };
+    co_await context_.store.run(std::move(same));
+    co_return true;
+  }
+  Seen* seen = find_seen(print);
+  base::Fingerprint there = print;
+  std::string how = "was on the target already";
+  if (seen == nullptr && untaken_ > 0 && !octets.empty()) {
+    // An earlier run may have stored it in a repaired form.
+    std::string form(octets);
+    for (const Rule r : {Rule::drop_mbox_line, Rule::crlf, Rule::replace_nul}) {
+      auto after = repaired(r, form);
+      if (!after) continue;
+      form = std::move(*after);
+      const auto p = base::fingerprint(form);
+      if ((seen = find_seen(p)) != nullptr) {
+        there = p;
+        how = fmt::format("was on the target already, repaired: {}", describe(r));
+        break;
+      }
+    }
+  }
+  if (seen == nullptr) co_return false;
+  auto outcome = bind_to_seen(row, there, *seen, how);
+  const auto validity = opened_.uid_validity;
+  // Through an intent, so that the row carries the fingerprints of what is there.
+  state::Intent intent{row.id, seen->uid, there.octets, there.e1, there.e0, there.e1x, row.date, {}, {}};
+  auto commit = [intent, outcome, validity](Db& db) {
+    state::Transaction t(db);
+    db.run("UPDATE message SET state=1, e1=?, e0=?, e1x=? WHERE id=?", intent.e1, intent.e0, intent.e1x, intent.id);
+    t.commit();
+    state::commit_window(db, validity, {*outcome}, {});
+  };
+  co_await context_.store.run(std::move(commit));
+  co_return true;
+}
+
+MailboxLoader::Outgoing MailboxLoader::outgoing(MessageRow row, std::string octets, const base::Fingerprint& print, std::string_view header) {
+  Outgoing o;
+  o.print = print;
+  o.date = row.date;
+  const auto now = context_.clock.unix_seconds();
+  if (!o.date || !imap::storable(*o.date, now)) {
+    const std::string had = o.date ? imap::format_date_time(*o.date) : std::string("none that is a date");
+    o.date = imap::parse_rfc5322_date(header_field(header, "Date"));
+    std::string used = "the Date: header";
+    if (!o.date || !imap::storable(*o.date, now)) {
+      const std::string received = header_field(header, "Received");
+      const auto semicolon = received.rfind(';');
+      o.date = semicolon == std::string::npos ? std::nullopt : imap::parse_rfc5322_date(received.substr(semicolon + 1));
+      used = "the first Received: header";
+    }
+    if (!o.date || !imap::storable(*o.date, now)) {
+      o.date.reset();
+      used = "none, so that the target sets its own";
+    }
+    o.notes.push_back({"date", fmt::format("INTERNALDATE at the source: {}; sent: {}", had, used)});
+  }
+  std::vector<std::string> left_out;
+  for (auto& f : flag_list(row.flags)) {
+    const bool deleted = base::iequals(f, "\\Deleted");
+    bool keep = imap::is_flag(f) && !(deleted && context_.options.deleted == DeletedPolicy::unmark);
+    if (keep && opened_.permanent_flags) {
+      const auto& p = *opened_.permanent_flags;
+      const auto listed = [&](const std::string& x) { return std::any_of(p.begin(), p.end(), [&](const auto& y) { return base::iequals(x, y); }); };
+      keep = listed(f) || (!is_system(f) && listed("\\*"));
+    }
+    if (keep) o.flags.push_back(f);
+    else left_out.push_back(f);
+  }
+  if (!left_out.empty()) o.notes.push_back({"flags", "not kept: " + base::join(left_out, " ")});
+  o.row = std::move(row);
+  o.octets = std::move(octets);
+  return o;
+}
+
+asio::awaitable<void> MailboxLoader::process(std::vector<MessageRow> rows, std::vector<imap::ReadMessage> bodies) {
+  std::vector<Outgoing> items;
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    auto& row = rows[i];
+    auto& body = bodies[i];
+    switch (body.found) {
+      case imap::BodyFound::vanished: vanished_.push_back(std::move(row)); continue;
+      case imap::BodyFound::empty: empty_.push_back(std::move(row)); continue;
+      case imap::BodyFound::refused: unreadable_.push_back(std::move(row)); continue;
+      case imap::BodyFound::too_large: large_later_.push_back(std::move(row)); continue;
+      case imap::BodyFound::whole: break;
+    }
+    const bool skip = context_.options.deleted == DeletedPolicy::skip && (" " + row.flags + " ").find(" \\Deleted ") != std::string::npos;
+    if (skip) {
+      auto save = [id = row.id](Db& db) { state::set_excluded(db, id, "marked \\Deleted at the source (--deleted skip)"); };
+      co_await context_.store.run(std::move(save));
+      ++context_.counters.settled;
+      continue;
+    }
+    if (co_await settled_by_content(row, body.print, body.octets)) continue;
+    const std::string_view header = std::string_view(body.octets).substr(0, 256 * 1024);
+    std::string keep(header);
+    items.push_back(outgoing(std::move(row), std::move(body.octets), body.print, keep));
+  }
+  co_await send(std::move(items));
+}
+
+asio::awaitable<void> MailboxLoader::send(std::vector<Outgoing> items) {
+  // Messages of a kind already refused here go alone: one of them would fail a whole MULTIAPPEND.
+  std::vector<Outgoing> window;
+  for (auto& item : items) {
+    bool alone = false;
+    if (!refused_kinds_.empty())
+      for (const auto kind : kinds_of(item.octets)) alone = alone || refused_kinds_.contains(kind);
+    if (alone) {
+      co_await send_window(std::exchange(window, {}));
+      std::vector<Outgoing> one;
+      one.push_back(std::move(item));
+      co_await send_window(std::move(one));
+    } else {
+      window.push_back(std::move(item));
+    }
+  }
+  co_await send_window(std::move(window));
+}
+
+// Commits what is known and what is about to happen, then sends. One fsync.
+asio::awaitable<void> MailboxLoader::send_window(std::vector<Outgoing> items) {
+  if (items.empty()) co_return;
+  std::vector<state::Intent> intents;
+  std::vector<imap::AppendItem> append;
+  for (const auto& o : items) {
+    std::vector<std::string> rules;
+    for (const auto r : o.applied) rules.emplace_back(describe(r));
+    intents.push_back({o.row.id, u0_, o.octets.size(), o.print.e1, o.print.e0, o.print.e1x, o.date, base::join(rules, "; "), o.notes});
+    append.push_back({o.flags, o.date ? imap::format_date_time(*o.date) : std::string(), o.octets});
+  }
+  {
+    auto outcomes = std::exchange(outcomes_, {});
+    const auto validity = opened_.uid_validity;
+    auto commit = [outcomes, intents, validity](Db& db) { state::commit_window(db, validity, outcomes, intents); };
+    co_await context_.store.run(std::move(commit));
+    bound_now_.clear();
+  }
+  ++context_.counters.windows;
+  const bool multi = items.size() > 1 && context_.target.has("MULTIAPPEND");
+  const auto started = context_.clock.now();
+  std::vector<imap::Answer> answers;
+  if (multi) answers.push_back(co_await context_.target.append_multi(mailbox_.target_wire, append));
+  else answers = co_await context_.target.append_each(mailbox_.target_wire, append);
+  context_.slowest_append = std::max(context_.slowest_append, context_.clock.now() - started);
+
+  if (multi) {
+    std::vector<Outgoing*> all;
+    for (auto& o : items) all.push_back(&o);
+    if (answers[0].ok()) {
+      take_answer(answers[0], std::move(all));
+      co_return;
+    }
+    auto left = co_await not_stored(std::move(items), answers[0].literal_refused);
+    if (left.empty()) co_return;
+    if (left.size() == 1) {
+      co_await refused(std::move(left.front()), std::move(answers[0]));
+      co_return;
+    }
+    const auto kind = classify(answers[0].tagged);
+    if (kind != Refusal::message && kind != Refusal::flags_or_date) give_up(answers[0], base::plural(left.size(), "message"));
+    // All or nothing (RFC 3502): find the one that spoils it, keeping the order.
+    const auto half = static_cast<std::ptrdiff_t>(left.size() / 2);
+    std::vector<Outgoing> first(std::make_move_iterator(left.begin()), std::make_move_iterator(left.begin() + half));
+    std::vector<Outgoing> second(std::make_move_iterator(left.begin() + half), std::make_move_iterator(left.end()));
+    left.clear();
+    co_await send(std::move(first));
+    co_await send(std::move(second));
+    co_return;
+  }
+  std::vector<std::pair<Outgoing, imap::Answer>> bad;
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    if (answers[i].ok()) take_answer(answers[i], std::vector<Outgoing*>(1, &items[i]));
+    else bad.emplace_back(std::move(items[i]), std::move(answers[i]));
+  }
+  for (auto& [item, answer] : bad) {
+    std::vector<Outgoing> one;
+    one.push_back(std::move(item));
+    auto left = co_await not_stored(std::move(one), answer.literal_refused);
+    if (!left.empty()) co_await refused(std::move(left.front()), std::move(answer));
+  }
+}
+
+// A tagged OK for these messages: bound where the UIDs are credible, else acked (I2, I3).
+void MailboxLoader::take_answer(const imap::Answer& answer, std::vector<Outgoing*> items) {
+  const auto uids = append_uids(answer, opened_.uid_validity, items.size());
+  bool credible = uids.has_value();
+  if (uids)
+    for (const auto u : *uids) credible = credible && u >= u0_ && !used_now_.contains(u) && !seen_uids_.contains(u);
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    Outcome o{items[i]->row.id, credible ? (*uids)[i] : Uid(), false, {}};
+    if (credible) {
+      used_now_.insert(o.target_uid);
+      highest_bound_ = std::max(highest_bound_, o.target_uid);
+      ++bound_in_bracket_;
+    } else {
+      acked_ = true;
+    }
+    refused_in_a_row_ = 0;
+    bound_now_[o.id.value] = o.target_uid;
+    outcomes_.push_back(std::move(o));
+    ++context_.counters.appended;
+    ++context_.counters.settled;
+    context_.counters.octets += items[i]->octets.size();
+  }
+}
+
+// After a NO or BAD: whatever the server says, nothing is sent again without a complete look (I4). Returns those that are
+// proven absent. `proven`: the server never asked for the literal, so it cannot have it.
+asio::awaitable<std::vector<MailboxLoader::Outgoing>> MailboxLoader::not_stored(std::vector<Outgoing> items, bool proven) {
+  co_await flush();
+  if (!proven) {
+    const Uid from = u0_;
+    co_await reopen();
+    co_await look(context_.target, from, opened_.uid_next);
+    co_await bind_in_doubt();
+    u0_ = opened_.uid_next;
+    resent_ = true;
+  }
+  const state::MailboxId id = mailbox_.id;
+  auto query = [id](Db& db) { return state::in_doubt(db, id); };
+  std::set<std::int64_t> open;
+  for (const auto& r : co_await context_.store.run(std::move(query)))
+    if (r.state == MessageState::intent) open.insert(r.id.value);
+  std::erase_if(items, [&](const Outgoing& o) { return !open.contains(o.row.id.value); });
+  std::vector<state::MessageId> absent;
+  for (const auto& o : items) absent.push_back(o.row.id);
+  auto back = [absent](Db& db) { state::back_to_listed(db, absent); };
+  co_await context_.store.run(std::move(back));
+  doubtful_ = 0;
+  co_return items;
+}
+
+void MailboxLoader::give_up(const imap::Answer& answer, const std::string& what) const {
+  const std::string said = answer.tagged.verbatim();
+  switch (classify(answer.tagged)) {
+    case Refusal::over_quota:
+      throw base::Failed({Scope::account, Remedy::ask_admin,
+                          fmt::format("Could not append {} to {}: server said {}. The messages stay pending. Raise the quota, then run again.",
+                                      what, where(), said)});
+    case Refusal::busy:
+      throw base::Failed({Scope::account, Remedy::retry_later,
+                          fmt::format("Could not append {} to {} for now: server said {}. The messages stay pending.", what, where(), said)});
+    default:
+      throw base::Failed({Scope::mailbox, Remedy::skip,
+                          fmt::format("Could not append {} to {}: server said {}. The messages of this mailbox stay pending; check that it "
+                                      "exists and may be written to, then run again.", what, where(), said)});
+  }
+}
+
+asio::awaitable<void> MailboxLoader::refused(Outgoing item, imap::Answer answer) {
+  const auto kind = classify(answer.tagged);
+  if (kind != Refusal::message && kind != Refusal::flags_or_date)
+    give_up(answer, fmt::format("UID {} ({})", item.row.uid.value, base::human_octets(item.octets.size())));
+  for (const auto k : kinds_of(item.octets)) refused_kinds_.insert(k);
+  if (!item.ladder_known) {
+    const bool keywords = std::any_of(item.flags.begin(), item.flags.end(), [](const auto& f) { return !is_system(f); });
+    item.rules = ladder(answer.tagged, item.octets, keywords, item.date.has_value());
+    item.ladder_known = true;
+  }
+  if (item.rules.empty()) {
+    // So many in a row is no longer about the messages.
+    if (++refused_in_a_row_ > kRefusedInARow) give_up(answer, fmt::format("UID {} and {} before it", item.row.uid.value, kRefusedInARow));
+    co_await quarantine(item.row, "the target refused it", answer.tagged.verbatim(), item.octets);
+    co_return;
+  }
+  const Rule rule = item.rules.front();
+  item.rules.erase(item.rules.begin());
+  item.applied.push_back(rule);
+  if (rule == Rule::drop_keywords) {
+    std::vector<std::string> dropped;
+    for (const auto& f : item.flags)
+      if (!is_system(f)) dropped.push_back(f);
+    std::erase_if(item.flags, [](const auto& f) { return !is_system(f); });
+    item.notes.push_back({"flags", "not kept: " + base::join(dropped, " ")});
+  } else if (rule == Rule::replace_date) {
+    const auto had = item.date;
+    item.date = imap::parse_rfc5322_date(header_field(item.octets, "Date"));
+    if (item.date && had && item.date->same_instant(*had)) item.date.reset();
+    item.notes.push_back({"date", fmt::format("the target refused the date {}; sent: {}", had ? imap::format_date_time(*had) : "none",
+                                              item.date ? imap::format_date_time(*item.date) : std::string("none"))});
+  } else if (auto after = repaired(rule, item.octets)) {
+    item.octets = std::move(*after);
+    item.print = base::fingerprint(item.octets);
+  }
+  std::vector<Outgoing> one;
+  one.push_back(std::move(item));
+  co_await send_window(std::move(one));
+}
+
+// ---- large bodies ----------------------------------------------------------------------------------------------------
+
+// FETCH literal to APPEND literal, octet by octet. The APPEND's final CRLF, without which no server stores, is not sent here.
+class MailboxLoader::LargeAppend final : public imap::BodyReceiver {
+ public:
+  LargeAppend(MailboxLoader& loader, Outgoing& item) : loader_(loader), item_(item) {}
+  asio::awaitable<bool> begin(base::Octets octets) override {
+    size = octets;
+    state::Intent intent{item_.row.id, loader_.u0_, octets, std::nullopt, {}, std::nullopt, item_.date, {}, item_.notes};
+    std::vector<state::Intent> intents(1, std::move(intent));
+    auto outcomes = std::exchange(loader_.outcomes_, {});
+    const auto validity = loader_.opened_.uid_validity;
+    auto commit = [outcomes, intents, validity](Db& db) { state::commit_window(db, validity, outcomes, intents); };
+    co_await loader_.context_.store.run(std::move(commit));
+    loader_.bound_now_.clear();
+    started = true;
+    const imap::AppendItem append{item_.flags, item_.date ? imap::format_date_time(*item_.date) : std::string(), {}};
+    refusal = co_await loader_.context_.target.append_begin(loader_.mailbox_.target_wire, append, octets);
+    co_return !refusal;
+  }
+  asio::awaitable<void> chunk(std::string_view octets) override { co_await loader_.context_.target.append_write(octets); }
+
+  std::optional<imap::Answer> refusal;
+  base::Octets size = 0;
+  bool started = false;
+
+ private:
+  MailboxLoader& loader_;
+  Outgoing& item_;
+};
+
+namespace {
+// A first pass over a large body: its fingerprint and its header, nothing sent.
+class HeaderOnly final : public imap::BodyReceiver {
+ public:
+  asio::awaitable<bool> begin(base::Octets) override { co_return true; }
+  asio::awaitable<void> chunk(std::string_view octets) override {
+    if (header.size() < 256 * 1024) header += octets.substr(0, 256 * 1024 - header.size());
+    co_return;
+  }
+  std::string header;
+};
+
+class ToFile final : public imap::BodyReceiver {
+ public:
+  explicit ToFile(QuarantineFile& file) : file_(file) {}
+  asio::awaitable<bool> begin(base::Octets) override { co_return true; }
+  asio::awaitable<void> chunk(std::string_view octets) override {
+    file_.write(octets);
+    co_return;
+  }
+
+ private:
+  QuarantineFile& file_;
+};
+}  // namespace
+
+asio::awaitable<void> MailboxLoader::copy_large(MessageRow row) {
+  // Read twice only where something depends on it: a copy may be there already, or the date must come from the header.
+  std::string header;
+  if (untaken_ > 0 || !stale_.empty() || !row.date || !imap::storable(*row.date, context_.clock.unix_seconds())) {
+    HeaderOnly first;
+    const auto m = co_await context_.source.stream(row.uid, first);
+    if (m.found == imap::BodyFound::vanished) vanished_.push_back(row);
+    else if (m.found == imap::BodyFound::empty) empty_.push_back(row);
+    else if (m.found == imap::BodyFound::refused) unreadable_.push_back(row);
+    if (m.found != imap::BodyFound::whole) co_return;
+    if (co_await settled_by_content(row, m.print, {})) co_return;
+    header = std::move(first.header);
+  }
+  Outgoing item = outgoing(row, {}, {}, header);
+  LargeAppend append(*this, item);
+  const auto m = co_await context_.source.stream(row.uid, append);
+  if (append.refusal) {
+    std::vector<state::MessageId> back_ids(1, row.id);
+    auto back = [back_ids](Db& db) { state::back_to_listed(db, back_ids); };
+    co_await context_.store.run(std::move(back));
+    const auto kind = classify(append.refusal->tagged);
+    if (kind != Refusal::message && kind != Refusal::flags_or_date) give_up(*append.refusal, fmt::format("UID {} ({})", row.uid.value, base::human_octets(append.size)));
+    co_await quarantine_large(row, "the target refused it", append.refusal->tagged.verbatim());
+    co_return;
+  }
+  if (m.found != imap::BodyFound::whole) {
+    if (append.started)  // half a literal stands on the wire: without its end it is never stored
+      throw base::Failed({Scope::account, Remedy::reconnect,
+                          fmt::format("The source announced {} octets for UID {} of {} and did not send them. The copy was given up before its "
+                                      "end.", append.size, row.uid.value, where())});
+    if (m.found == imap::BodyFound::vanished) vanished_.push_back(row);
+    else if (m.found == imap::BodyFound::empty) empty_.push_back(row);
+    else unreadable_.push_back(row);
+    co_return;
+  }
+  // Everything has passed: its fingerprint is made durable before the CRLF that lets the server store it.
+  item.print = m.print;
+  auto save = [id = row.id, print = m.print](Db& db) { state::set_streamed_e1(db, id, print); };
+  co_await context_.store.run(std::move(save));
+  const auto started = context_.clock.now();
+  auto answer = co_await context_.target.append_finish();
+  context_.slowest_append = std::max(context_.slowest_append, context_.clock.now() - started);
+  if (answer.ok()) {
+    const auto sent = m.print.octets;
+    take_answer(answer, std::vector<Outgoing*>(1, &item));
+    context_.counters.octets += sent;
+    co_return;
+  }
+  std::vector<Outgoing> one;
+  one.push_back(std::move(item));
+  auto left = co_await not_stored(std::move(one), false);
+  if (left.empty()) co_return;
+  const auto kind = classify(answer.tagged);
+  if (kind != Refusal::message && kind != Refusal::flags_or_date) give_up(answer, fmt::format("UID {} ({})", row.uid.value, base::human_octets(m.print.octets)));
+  co_await quarantine_large(row, "the target refused it", answer.tagged.verbatim());
+}
+
+// ---- what is left ----------------------------------------------------------------------------------------------------
+
+asio::awaitable<void> MailboxLoader::copy_left_over() {
+  for (auto& row : std::exchange(large_later_, {})) co_await copy_large(std::move(row));
+  // Zero octets: believed when seen twice; an empty message cannot be stored anywhere.
+  for (auto& row : std::exchange(empty_, {})) {
+    auto again = co_await context_.source.read(std::vector<Uid>(1, row.uid));
+    if (again.front().found == imap::BodyFound::empty) co_await quarantine(row, "the message has no octets", "", "");
+    else if (again.front().found == imap::BodyFound::whole) co_await process(std::vector<MessageRow>(1, row), std::move(again));
+    else vanished_.push_back(row);
+  }
+  for (auto& row : std::exchange(unreadable_, {})) {
+    auto again = co_await context_.source.read(std::vector<Uid>(1, row.uid));
+    if (again.front().found == imap::BodyFound::refused)
+      co_await quarantine(row, "the source does not give it out", again.front().words, "");
+    else co_await process(std::vector<MessageRow>(1, row), std::move(again));
+  }
+  if (vanished_.empty()) co_return;
+  std::vector<Uid> uids;
+  for (const auto& r : vanished_) uids.push_back(r.uid);
+  const auto absent = co_await context_.source.confirm_absent(std::move(uids));
+  if (!absent) co_return;  // they stay listed: the next run tries again
+  for (const auto& row : std::exchange(vanished_, {})) {
+    if (std::find(absent->begin(), absent->end(), row.uid) == absent->end()) {
+      auto again = co_await context_.source.read(std::vector<Uid>(1, row.uid));
+      if (again.front().found == imap::BodyFound::whole) co_await process(std::vector<MessageRow>(1, row), std::move(again));
+      else co_await quarantine(row, "the source lists it and gives out no octets of it", again.front().words, "");
+      continue;
+    }
+    auto save = [id = row.id](Db& db) { state::set_gone(db, id, "deleted at the source before it was copied"); };
+    co_await context_.store.run(std::move(save));
+    ++context_.counters.settled;
+  }
+}
+
+asio::awaitable<void> MailboxLoader::quarantine(MessageRow row, std::string reason, std::string words, std::string_view octets) {
+  const QuarantineNote note{context_.account, mailbox_.name, reason, words, row.uid};
+  const std::string path = load::quarantine(context_.store.quarantine_directory(), row.id, note, octets);
+  const std::string detail = fmt::format("{}{}; kept as {}", reason, words.empty() ? "" : ": " + words, path);
+  auto save = [id = row.id, detail](Db& db) { state::set_quarantined(db, id, detail); };
+  co_await context_.store.run(std::move(save));
+  ++context_.counters.quarantined;
+  ++context_.counters.settled;
+}
+
+asio::awaitable<void> MailboxLoader::quarantine_large(MessageRow row, std::string reason, std::string words) {
+  QuarantineFile file(context_.store.quarantine_directory(), row.id);
+  ToFile into(file);
+  const auto m = co_await context_.source.stream(row.uid, into);
+  if (m.found != imap::BodyFound::whole) co_return;  // stays listed
+  const std::string path = file.finish({context_.account, mailbox_.name, reason, words, row.uid});
+  const std::string detail = fmt::format("{}: {}; kept as {}", reason, words, path);
+  auto save = [id = row.id, detail](Db& db) { state::set_quarantined(db, id, detail); };
+  co_await context_.store.run(std::move(save));
+  ++context_.counters.quarantined;
+  ++context_.counters.settled;
+}
+
+asio::awaitable<void> MailboxLoader::flush() {
+  if (outcomes_.empty()) co_return;
+  auto outcomes = std::exchange(outcomes_, {});
+  const auto validity = opened_.uid_validity;
+  auto commit = [outcomes, validity](Db& db) { state::commit_window(db, validity, outcomes, {}); };
+  co_await context_.store.run(std::move(commit));
+  bound_now_.clear();
+}
+
+// Copies of ours beyond those that are bound: a session that was given up may have finished its APPEND after we looked.
+asio::awaitable<void> MailboxLoader::sweep() {
+  const state::MailboxId id = mailbox_.id;
+  for (auto& s : seen_) {
+    if (s.taken || s.uid < mailbox_.first_u0) continue;
+    auto query = [id, e1 = s.print.e1](Db& db) { return state::bound_with(db, id, e1); };
+    const auto twins = co_await context_.store.run(std::move(query));
+    if (twins.empty()) continue;  // a stranger's: new mail, or put there by its user
+    const auto& twin = twins.front();
+    std::string detail = fmt::format("UID {} is a second copy of UID {}", s.uid.value, twin.target_uid.value);
+    bool removed = false;
+    // Removed only if we sent that message more than once, nobody touched the copy, and the one that stays is there.
+    std::string flags = state::canonical_flags(s.flags);
+    const bool untouched = flags == twin.flags && (!twin.date || (s.date && s.date->same_instant(*twin.date)));
+    if (twin.attempts < 2) {
+      detail += "; we sent it only once, so it may be its user's own copy: left there";
+    } else if (!untouched) {
+      detail += "; its flags or date were changed since: left there";
+    } else if (!context_.target.has("UIDPLUS")) {
+      detail += "; the target has no UID EXPUNGE: left there";
+    } else {
+      auto kept = co_await imap::read_messages(context_.target, std::vector<Uid>(1, twin.target_uid), imap::Keep::fingerprint,
+                                               base::Fingerprinter::E1x::if_8bit);
+      if (kept.front().print.e1 != s.print.e1 || kept.front().found == imap::BodyFound::vanished) {
+        detail += "; the other copy could not be read again: left there";
+      } else {
+        const auto answer = co_await context_.target.expunge_one(s.uid);
+        removed = answer.ok();
+        detail += removed ? "; removed" : "; could not be removed: server said " + answer.tagged.verbatim();
+      }
+    }
+    s.taken = true;
+    auto save = [id, uid = s.uid, twin_id = twin.id, removed, detail](Db& db) { state::add_surplus(db, id, uid, twin_id, removed, detail); };
+    co_await context_.store.run(std::move(save));
+    context_.event("surplus copy", fmt::format("{} in {}", detail, where()), id);
+  }
+}
+
+asio::awaitable<void> MailboxLoader::finish() {
+  const state::MailboxId id = mailbox_.id;
+  // Everything in [u0, highest] is ours, one UID each: nothing else can be there, and no look is needed.
+  const bool seamless = !acked_ && !resent_ && (bound_in_bracket_ == 0 || (highest_bound_ >= u0_ && highest_bound_.value - u0_.value + 1 == bound_in_bracket_));
+  Uid settled_below = bound_in_bracket_ == 0 ? u0_ : Uid(std::max(u0_.value, highest_bound_.value + 1));
+  if (!seamless) {
+    const Uid from = u0_;
+    co_await reopen();
+    co_await look(context_.target, from, opened_.uid_next);
+    co_await bind_in_doubt();
+    settled_below = opened_.uid_next;
+    u0_ = settled_below;
+    auto query = [id](Db& db) { return state::in_doubt(db, id); };
+    if (!(co_await context_.store.run(std::move(query))).empty()) co_await give_verdict();
+  }
+  co_await sweep();
+  auto pending_query = [id](Db& db) { return state::pending(db, id); };
+  if (co_await context_.store.run(std::move(pending_query)) > 0) co_return;
+  const state::TargetSettled s{opened_.uid_validity, settled_below, mailbox_.first_u0};
+  auto save = [id, s](Db& db) {
+    state::set_target_settled(db, id, s);
+    state::set_mailbox_error(db, id, "");
+  };
+  co_await context_.store.run(std::move(save));
+}
+
+asio::awaitable<void> MailboxLoader::bring_flags() {
+  const state::MailboxId id = mailbox_.id;
+  auto query = [id](Db& db) { return state::flag_changes(db, id); };
+  const auto changes = co_await context_.store.run(std::move(query));
+  if (changes.empty()) co_return;
+  if (context_.target.open_mailbox() != mailbox_.target_wire) co_await reopen();
+  std::vector<state::FlagChange> done;
+  for (const auto& c : changes) {
+    const auto before = flag_list(c.before), now = flag_list(c.now);
+    const auto minus = [&](const auto& a, const auto& b) {
+      std::vector<std::string> out;
+      for (const auto& f : a) {
+        const bool allowed = imap::is_flag(f) && (!opened_.permanent_flags || std::any_of(opened_.permanent_flags->begin(), opened_.permanent_flags->end(), [&](const auto& p) {
+          return base::iequals(p, f) || (p == "\\*" && !is_system(f));
+        }));
+        if (allowed && std::find(b.begin(), b.end(), f) == b.end()) out.push_back(f);
+      }
+      return out;
+    };
+    bool ok = true;
+    const auto added = minus(now, before), removed = minus(before, now);
+    if (!added.empty()) ok = (co_await context_.target.change_flags(c.target_uid, '+', added)).ok();
+    if (ok && !removed.empty()) ok = (co_await context_.target.change_flags(c.target_uid, '-', removed)).ok();
+    if (ok) done.push_back(c);
+  }
+  if (done.empty()) co_return;
+  auto save = [done](Db& db) { state::flags_brought(db, done); };
+  co_await context_.store.run(std::move(save));
+}
+
+}  // namespace load

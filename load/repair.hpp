@@ -1,0 +1,36 @@
+// Minimal repairs for a message that the target refused as it is: verbatim first, then one more rule at a time, each on
+// record. What no rule helps is quarantined, never altered further.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "imap/protocol/responses.hpp"
+
+namespace load {
+
+enum class Rule : std::uint8_t {
+  drop_keywords,     // flags that are not system flags
+  replace_date,      // the Date: header, else none, instead of INTERNALDATE
+  drop_mbox_line,    // a first line "From ..." of an mbox file
+  crlf,              // bare CR and bare LF become CRLF
+  replace_nul,       // trailing NULs go, others become 0x80
+};
+const char* describe(Rule r);
+
+// The body as the rule leaves it; nothing if the rule has nothing to do on it (rules for flags and dates never do).
+std::optional<std::string> repaired(Rule rule, std::string_view octets);
+
+// What the target's answer means for the message or the account (faults-and-answers table of docs/architecture.md).
+enum class Refusal : std::uint8_t { message, flags_or_date, over_quota, no_mailbox, not_permitted, busy };
+Refusal classify(const imap::StatusLine& answer);
+
+// The rules to try, in order, for this body, these flags and this answer.
+std::vector<Rule> ladder(const imap::StatusLine& answer, std::string_view octets, bool has_keywords, bool has_date);
+
+// Header field by name, unfolded; empty if it is not there. Looks at the first 256 KiB only.
+std::string header_field(std::string_view octets, std::string_view name);
+
+}  // namespace load

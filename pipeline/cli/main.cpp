@@ -1,0 +1,290 @@
+// The command line: a thin face over the stages.
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <csignal>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <set>
+
+#include "base/text.hpp"
+#include "extract/config/fourd.hpp"
+#include "extract/config/roster.hpp"
+#include "pipeline/cli/options.hpp"
+#include "pipeline/cli/terminal.hpp"
+#include "pipeline/report.hpp"
+
+namespace {
+
+namespace asio = boost::asio;
+namespace json = boost::json;
+using base::Exit;
+using namespace pipeline;
+
+// Mail and passwords pass through this process: no core file, no ptrace by the same user, no file readable by others (S24, S25).
+void harden() {
+  const rlimit none{0, 0};
+  setrlimit(RLIMIT_CORE, &none);
+  prctl(PR_SET_DUMPABLE, 0);
+  umask(077);
+  std::signal(SIGPIPE, SIG_IGN);
+}
+
+void print(const std::string& text) { std::fputs(text.c_str(), stdout); }
+
+int inspect(const Settings& s) {
+  if (!s.roster.empty() && s.source_path.empty()) {
+    extract::SourceConfiguration c;
+    extract::apply_roster(c, base::or_throw(extract::read_roster(s.roster, s.domains)));
+    print(extract::describe(c));
+    return 0;
+  }
+  const auto mapping = s.source_mapping.empty() ? extract::default_mapping() : base::or_throw(extract::read_mapping(s.source_mapping));
+  print(base::or_throw(extract::inspect_4d(s.source_path.empty() ? extract::kDefault4dPath : s.source_path, mapping)));
+  return 0;
+}
+
+const state::RunRow* chosen_run(const std::vector<state::RunRow>& runs, std::optional<std::int64_t> number) {
+  const state::RunRow* chosen = nullptr;
+  for (const auto& r : runs)
+    if (number ? r.id.value == *number : !r.report.empty()) chosen = &r;
+  return chosen;
+}
+
+int report(const CommandLine& c) {
+  state::Store store(c.settings.state, state::Store::Mode::existing);
+  const auto runs = state::runs(store.db());
+  const auto* r = chosen_run(runs, c.run);
+  if (r == nullptr || r->report.empty())
+    throw base::Failed({base::Scope::run, base::Remedy::ask_admin, fmt::format("There is no report in {}{}; \"4d2kms status\" lists the runs.", c.settings.state,
+                                                                               c.run ? fmt::format(" for run {}", *c.run) : std::string())});
+  const auto value = json::parse(r->report);
+  print(c.settings.json ? r->report + "\n" : report_text(value.as_object()));
+  return 0;
+}
+
+int status(const CommandLine& c) {
+  state::Store store(c.settings.state, state::Store::Mode::existing);
+  auto& db = store.db();
+  state::Books total;
+  for (const auto& [id, b] : state::books_by_mailbox(db)) total += b;
+  const auto runs = state::runs(db);
+  if (c.settings.json) {
+    json::array list;
+    for (const auto& r : runs)
+      list.push_back({{"run", r.id.value}, {"command", r.command}, {"started", r.started}, {"ended", r.ended}, {"exit", r.exit}, {"appended", r.appended}, {"octets", r.octets}});
+    json::object o{{"inventory", total.inventory}, {"bound", total.bound}, {"verified", total.verified}, {"quarantined", total.quarantined}, {"pending", total.pending},
+                   {"gone", total.gone}, {"excluded", total.excluded}, {"runs", std::move(list)}};
+    print(json::serialize(o) + "\n");
+    return 0;
+  }
+  print(fmt::format("{} in the inventory: {} on the target ({} verified), {} pending, {} quarantined, {} gone, {} excluded.\n\n", base::plural(total.inventory, "message"),
+                    base::human_count(total.bound), base::human_count(total.verified), base::human_count(total.pending), base::human_count(total.quarantined),
+                    base::human_count(total.gone), base::human_count(total.excluded)));
+  std::vector<std::vector<std::string>> rows = {{"RUN", "COMMAND", "SENT", "SIZE", "EXIT"}};
+  for (const auto& r : runs)
+    rows.push_back({std::to_string(r.id.value), r.command, base::human_count(r.appended), base::human_octets(r.octets), r.ended == 0 ? "did not end" : std::to_string(r.exit)});
+  print(base::table(rows, {0, 2, 3, 4}));
+  return 0;
+}
+
+struct Stages {
+  CommandLine line;
+  Migration& m;
+  std::shared_ptr<spdlog::logger> log;
+  std::optional<Plan> planned;
+  std::optional<state::PlanId> plan_id;
+  VerifyResult verified;
+};
+
+asio::awaitable<void> make_plan(Stages* s) {
+  s->planned = co_await s->m.plan();
+  const std::string content = json::serialize(to_json(*s->planned)), print_ = fingerprint(*s->planned);
+  auto save = [at = s->m.clock().unix_seconds(), content, print_](state::Db& db) { return state::save_plan(db, at, print_, content); };
+  s->plan_id = co_await s->m.store().run(std::move(save));
+}
+
+asio::awaitable<void> apply_saved_plan(Stages* s) {
+  auto query = [id = s->line.plan](state::Db& db) { return state::plan(db, id ? std::optional(state::PlanId(*id)) : std::nullopt); };
+  const auto saved = co_await s->m.store().run(std::move(query));
+  if (!saved)
+    throw base::Failed({base::Scope::run, base::Remedy::ask_admin, s->line.plan ? fmt::format("There is no plan {}. \"4d2kms plan\" makes one.", *s->line.plan) : "There is no plan yet. \"4d2kms plan\" makes one.", Exit::usage});
+  s->planned = co_await s->m.plan();
+  s->plan_id = saved->id;
+  if (fingerprint(*s->planned) == saved->fingerprint) co_return;
+  std::string what;
+  for (const auto& c : changes(json::parse(saved->content).as_object(), to_json(*s->planned))) what += "\n  " + base::printable(c);
+  throw base::Failed({base::Scope::run, base::Remedy::ask_admin,
+                      fmt::format("Plan {} is stale; nothing was done. Since it was made, this has changed:{}\nLook at a new one (4d2kms plan), then load that.",
+                                  saved->id.value, what), Exit::plan_stale});
+}
+
+asio::awaitable<void> stages(Stages* s) {
+  const std::string& command = s->line.command;
+  Migration& m = s->m;
+  const Settings& settings = m.settings();
+  if (command == "extract" || command == "run" || (command == "plan" && settings.refresh)) {
+    co_await m.extract();
+  } else if (command == "plan") {
+    auto query = [](state::Db& db) { return db.integer("SELECT count(*) FROM account WHERE inventoried IS NULL AND skip=''"); };
+    if (co_await m.store().run(std::move(query)) > 0) co_await m.extract();
+  }
+  if (m.stopping() || command == "extract") co_return;
+  if (command == "verify") {
+    s->verified = co_await m.verify_all(settings.verify == VerifyLevel::none ? VerifyLevel::quick : settings.verify);
+    co_return;
+  }
+  if (command == "retry") {
+    auto again = [&m](state::Db& db) {
+      std::int64_t n = 0;
+      for (const auto& a : state::accounts(db))
+        if (m.selected(a.address)) n += state::retry_quarantined(db, a.id);
+      return n;
+    };
+    const auto n = co_await m.store().run(std::move(again));
+    s->log->info("retry: {} taken out of quarantine", base::plural(static_cast<std::uint64_t>(n), "message"));
+  }
+  if (command == "load") co_await apply_saved_plan(s);
+  else co_await make_plan(s);
+  if (m.stopping() || command == "plan") co_return;
+  co_await m.load(*s->planned);
+  if (!m.stopping()) s->verified = co_await m.verify_new(settings.verify);
+}
+
+asio::awaitable<void> tick(Terminal* terminal, Migration* m) {
+  base::SystemClock clock;
+  for (;;) {
+    co_await clock.sleep(std::chrono::milliseconds(200));
+    terminal->show(m->progress(), clock.now());
+  }
+}
+
+// Runs one coroutine to its end on a fresh event loop, with progress and signals.
+void drive(Migration& m, Terminal& terminal, asio::io_context& io, asio::awaitable<void> work) {
+  asio::signal_set signals(io, SIGINT, SIGTERM);
+  std::function<void()> wait = [&] {
+    signals.async_wait([&](boost::system::error_code ec, int) {
+      if (ec) return;
+      if (m.stopping()) {
+        terminal.line("Stopped at once. Run the same command again to go on.");
+        _exit(static_cast<int>(Exit::interrupted));  // every commit is durable: this is as safe as a power cut
+      }
+      terminal.line("Stopping after the messages that are on their way; once more to stop at once.");
+      m.stop();
+      wait();
+    });
+  };
+  wait();
+  std::exception_ptr failure;
+  asio::co_spawn(io, tick(&terminal, &m), asio::detached);
+  asio::co_spawn(io, std::move(work), [&](std::exception_ptr e) {
+    failure = e;
+    io.stop();
+  });
+  io.run();
+  terminal.clear();
+  if (failure) std::rethrow_exception(failure);
+}
+
+void save_report(const std::string& folder, std::int64_t run, const json::object& report) {
+  std::error_code ec;
+  std::filesystem::create_directories(folder, ec);
+  std::ofstream(fmt::format("{}/run-{}.json", folder, run)) << json::serialize(report) << "\n";
+  std::ofstream(fmt::format("{}/run-{}.txt", folder, run)) << report_text(report);
+}
+
+int work(CommandLine line) {
+  Settings& settings = line.settings;
+  Terminal terminal(settings.quiet, settings.json);
+  state::Store store(settings.state, state::Store::Mode::create);
+  auto log = terminal.logger(settings.log_file.empty() ? settings.state + "/4d2kms.log" : settings.log_file, settings.verbose);
+  auto dialer = imap::network_dialer();
+  base::SystemClock clock;
+  // The loop outlives everything that was spawned on it.
+  asio::io_context io(1);
+  Migration m(settings, store, *dialer, clock, log);
+  m.read_configuration();
+  m.check_servers();
+
+  Stages s{line, m, log, {}, {}, {}};
+  const auto started = clock.unix_seconds();
+  const auto run = state::begin_run(store.db(), line.command, std::nullopt, started);
+  m.set_run(run);
+  const auto finish = [&](int exit, const std::string& text) {
+    state::end_run(store.db(), run, exit, m.progress().load.appended, m.progress().load.octets, text, clock.unix_seconds());
+  };
+  try {
+    drive(m, terminal, io, stages(&s));
+  } catch (const base::Failed& f) {
+    if (f.error.exit != Exit::state_unusable) finish(static_cast<int>(f.error.exit), "");
+    throw;
+  }
+  if (line.command == "plan" && !m.stopping()) {
+    print(settings.json ? json::serialize(to_json(*s.planned)) + "\n" : to_text(*s.planned, s.plan_id->value, fingerprint(*s.planned)));
+    const bool none_moves = std::all_of(s.planned->accounts.begin(), s.planned->accounts.end(), [](const auto& a) { return !a.skip.empty(); });
+    const bool any_skip = std::any_of(s.planned->accounts.begin(), s.planned->accounts.end(), [](const auto& a) { return !a.skip.empty(); });
+    const Exit exit = m.refused_logins() > 0 && none_moves ? Exit::login_refused : any_skip ? Exit::incomplete : Exit::done;
+    finish(static_cast<int>(exit), "");
+    if (!settings.quiet && !settings.json) terminal.line(fmt::format("To do exactly this: 4d2kms load --plan {} with the same options.", s.plan_id->value));
+    return static_cast<int>(exit);
+  }
+  auto row = state::runs(store.db()).back();
+  row.ended = clock.unix_seconds();
+  row.appended = m.progress().load.appended;
+  row.octets = m.progress().load.octets;
+  auto report = make_report(store.db(), s.verified, row, [&m](const std::string& a) { return m.selected(a); }, m.stopping());
+  Verdict verdict = verdict_of(report);
+  if (line.command == "extract") {
+    // An inventory alone is complete when every account has one.
+    std::uint64_t errors = 0, skipped = 0;
+    state::Books total;
+    for (const auto& [id, b] : state::books_by_mailbox(store.db())) total += b;
+    for (const auto& a : m.selected_accounts()) {
+      errors += a.skip.empty() && !a.error.empty();
+      skipped += !a.skip.empty();
+      if (a.skip.empty() && !a.error.empty()) print(fmt::format("{}: {}\n", a.address, a.error));
+    }
+    print(fmt::format("{} in the inventory, {}; {} skipped, {} with an error.\n", base::plural(total.inventory, "message"), base::human_octets(total.octets),
+                      base::plural(skipped, "account"), base::plural(errors, "account")));
+    verdict.exit = m.stopping() ? Exit::interrupted : errors > 0 ? Exit::incomplete : Exit::done;
+  }
+  if (m.refused_logins() > 0 && m.good_logins() == 0) verdict.exit = Exit::login_refused;
+  report["verdict"].as_object()["exit"] = static_cast<int>(verdict.exit);
+  finish(static_cast<int>(verdict.exit), json::serialize(report));
+  if (line.command == "extract") return static_cast<int>(verdict.exit);
+  save_report(store.reports_directory(), run.value, report);
+  if (settings.json) print(json::serialize(report) + "\n");
+  else if (settings.quiet) print(verdict.sentence + "\n");
+  else print(report_text(report));
+  return static_cast<int>(verdict.exit);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  harden();
+  try {
+    CommandLine line = parse_command_line(argc, argv);
+    if (line.exit >= 0) return line.exit;
+    if (line.command == "inspect") return inspect(line.settings);
+    if (line.command == "report") return report(line);
+    if (line.command == "status") return status(line);
+    return work(std::move(line));
+  } catch (const base::Failed& f) {
+    std::fprintf(stderr, "4d2kms: %s\n", f.error.text.c_str());
+    return static_cast<int>(f.error.exit);
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "4d2kms: unexpected: %s\n", e.what());
+    return static_cast<int>(Exit::failed);
+  }
+}

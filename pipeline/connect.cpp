@@ -1,0 +1,147 @@
+// Sessions: one log-in attempt per account and run, pauses after refusals, supervision of what a lost connection leaves behind.
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+#include "base/tasks.hpp"
+#include "base/text.hpp"
+#include "pipeline/migration.hpp"
+
+namespace pipeline {
+
+namespace asio = boost::asio;
+using base::Exit;
+using base::Remedy;
+using base::Scope;
+using namespace std::chrono_literals;
+
+namespace {
+constexpr int kPauseAfterRefusals = 3;  // F26: servers lock out who guesses
+constexpr int kStopAfterRefusals = 10;
+constexpr auto kPause = 5s;
+constexpr int kAttempts = 5;
+}  // namespace
+
+asio::awaitable<void> Migration::wait_before_log_in(Side side) {
+  const int refusals = refused_in_a_row_[static_cast<int>(side)];
+  const char* name = side == Side::source ? "source" : "target";
+  if (refusals >= kStopAfterRefusals)
+    throw base::Failed({Scope::run, Remedy::ask_admin,
+                        fmt::format("The {} server refused {} log-ins in a row. No more are tried, so that it does not lock us out. Check the "
+                                    "passwords and the form of the log-in (--{}-login), then run again.", name, refusals, name),
+                        Exit::login_refused});
+  if (refusals >= kPauseAfterRefusals) {
+    progress_.waiting = fmt::format("{} s before the next log-in, after {} refusals", kPause.count(), refusals);
+    co_await clock_.sleep(kPause);
+    progress_.waiting.clear();
+  }
+}
+
+asio::awaitable<std::unique_ptr<imap::Session>> Migration::open_session(Side side, std::string address, imap::Access access) {
+  const auto known = credentials_.find(address);
+  if (known == credentials_.end())
+    throw base::Failed({Scope::account, Remedy::ask_admin, fmt::format("{} is not in the configuration of this run.", address)});
+  const Credentials& c = known->second;
+  const bool source = side == Side::source;
+  if (refused_.contains({side, address}))
+    throw base::Failed({Scope::account, Remedy::ask_admin,
+                        fmt::format("The {} server has refused the log-in of {} in this run already.", source ? "source" : "target", address),
+                        Exit::login_refused});
+  co_await wait_before_log_in(side);
+  imap::SessionOptions options;
+  options.endpoint = source ? settings_.source : settings_.target;
+  options.user = source ? c.source_login : c.target_login;
+  options.password = source ? c.source_password : c.target_password;
+  options.access = access;
+  if (settings_.verbose)
+    options.trace = [log = log_, tag = fmt::format("{} {}", source ? "source" : "target", address)](const std::string& line) { log->debug("{} {}", tag, line); };
+  base::Endpoint& endpoint = source ? settings_.source : settings_.target;
+  if (options.endpoint.pins.empty() && endpoint.tls != base::TlsMode::none) {
+    auto query = [host = endpoint.host, port = endpoint.port](state::Db& db) { return state::pinned(db, host, port); };
+    const auto pin = co_await store_.run(std::move(query));
+    if (!pin.empty()) options.endpoint.pins.push_back(pin);
+    // A certificate nobody vouches for, on this very machine: taken once, shown, and pinned from then on.
+    if (base::is_loopback(endpoint.host))
+      options.endpoint.accept_unknown = [&endpoint, log = log_, this](const std::string& fingerprint) {
+        log->warn("The certificate of {}:{} is signed by nobody we know. As the server is on this machine it is accepted and remembered: {}",
+                  endpoint.host, endpoint.port, fingerprint);
+        auto work = [host = endpoint.host, port = endpoint.port, fingerprint](state::Db& db) { state::pin(db, host, port, fingerprint); };
+        store_.post(std::move(work));
+        return true;
+      };
+  }
+  std::optional<base::Error> refused;
+  std::unique_ptr<imap::Session> session;
+  try {
+    session = co_await imap::Session::open(dialer_, options);
+  } catch (const base::Failed& f) {
+    refused = f.error;
+  }
+  int& in_a_row = refused_in_a_row_[static_cast<int>(side)];
+  if (refused) {
+    if (refused->exit == Exit::login_refused) {
+      refused_.insert({side, address});
+      ++in_a_row;
+    }
+    throw base::Failed(*refused);
+  }
+  in_a_row = 0;
+  ++good_logins_;
+  co_return session;
+}
+
+asio::awaitable<void> Migration::worker(std::vector<state::AccountRow>* queue, std::function<asio::awaitable<void>(state::AccountRow)> work) {
+  while (!queue->empty() && !stopping_) {
+    const auto account = queue->back();
+    queue->pop_back();
+    ++progress_.running;
+    try {
+      co_await work(account);
+    } catch (...) {
+      stopping_ = true;  // what ends the run ends it for all: the others finish their window
+      --progress_.running;
+      throw;
+    }
+    --progress_.running;
+    ++progress_.accounts_done;
+  }
+}
+
+asio::awaitable<void> Migration::for_each_account(std::vector<state::AccountRow> accounts, std::function<asio::awaitable<void>(state::AccountRow)> work) {
+  progress_.accounts = accounts.size();
+  progress_.accounts_done = 0;
+  std::reverse(accounts.begin(), accounts.end());
+  std::vector<asio::awaitable<void>> tasks;
+  const auto n = std::min<std::size_t>(static_cast<std::size_t>(std::max(1, settings_.jobs)), accounts.size());
+  for (std::size_t i = 0; i < n; ++i) tasks.push_back(worker(&accounts, work));
+  co_await base::run_all(std::move(tasks));
+}
+
+asio::awaitable<std::string> Migration::supervise(std::string address, std::function<asio::awaitable<void>()> once) {
+  std::uint64_t before = progress_.load.settled;
+  for (int attempt = 1;; ++attempt) {
+    std::optional<base::Error> error;
+    try {
+      co_await once();
+      co_return std::string();
+    } catch (const base::Failed& f) {
+      error = f.error;
+    }
+    if (error->scope == Scope::run) throw base::Failed(*error);
+    const bool again = error->remedy == Remedy::reconnect || error->remedy == Remedy::retry_later;
+    if (progress_.load.settled != before) attempt = 1;  // it gets on, if slowly
+    before = progress_.load.settled;
+    if (!again || attempt >= kAttempts || stopping_) {
+      log_->error("{}: {}", address, error->text);
+      co_return error->text;
+    }
+    const auto pause = std::chrono::milliseconds(500 << attempt) * (error->remedy == Remedy::retry_later ? 5 : 1);
+    log_->warn("{}: {} Trying again in {}.", address, error->text, base::human_duration(pause));
+    progress_.waiting = fmt::format("{} before {} is tried again: {}", base::human_duration(pause), address, error->text);
+    co_await clock_.sleep(pause);
+    progress_.waiting.clear();
+  }
+}
+
+}  // namespace pipeline

@@ -1,0 +1,44 @@
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include "extract/inventory.hpp"
+#include "pipeline/migration.hpp"
+
+namespace pipeline {
+
+namespace asio = boost::asio;
+using state::Db;
+
+asio::awaitable<void> Migration::extract() {
+  progress_.stage = "inventory";
+  auto query = [](Db& db) { return state::accounts(db); };
+  auto accounts = co_await store_.run(std::move(query));
+  std::erase_if(accounts, [&](const auto& a) { return !selected(a.address) || !a.skip.empty(); });
+  std::function<asio::awaitable<void>(state::AccountRow)> work = [this](state::AccountRow a) { return extract_account(std::move(a)); };
+  co_await for_each_account(std::move(accounts), std::move(work));
+}
+
+asio::awaitable<void> Migration::extract_account(state::AccountRow account) {
+  std::function<asio::awaitable<void>()> once = [this, account] { return extract_once(account); };
+  const std::string error = co_await supervise(account.address, std::move(once));
+  if (error.empty()) extract_errors_.erase(account.id.value);
+  else extract_errors_[account.id.value] = error;
+  auto save = [id = account.id, error](Db& db) { state::set_account_error(db, id, error); };
+  co_await store_.run(std::move(save));
+}
+
+asio::awaitable<void> Migration::extract_once(state::AccountRow account) {
+  auto session = co_await open_session(Side::source, account.address, imap::Access::read_only);
+  std::string prefix;
+  const auto result = co_await extract::inventory(*session, store_, account.id, settings_.source_pipelining, prefix);
+  for (const auto& p : result.problems) log_->warn("{}: {}", account.address, p);
+  log_->debug("inventory account={} mailboxes={} unchanged={} messages={}", account.address, result.mailboxes, result.unchanged, result.messages_read);
+  auto save = [id = account.id, prefix, at = clock_.unix_seconds()](Db& db) {
+    state::set_account_inventoried(db, id, at);
+    state::set_meta(db, fmt::format("prefix {}", id.value), prefix);
+  };
+  co_await store_.run(std::move(save));
+  co_await session->logout();
+}
+
+}  // namespace pipeline

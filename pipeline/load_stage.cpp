@@ -1,0 +1,210 @@
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+#include "base/text.hpp"
+#include "extract/inventory.hpp"
+#include "extract/source_reader.hpp"
+#include "load/mailbox_loader.hpp"
+#include "pipeline/migration.hpp"
+
+namespace pipeline {
+
+namespace asio = boost::asio;
+using base::Remedy;
+using base::Scope;
+using state::Db;
+using namespace std::chrono_literals;
+
+namespace {
+
+// Load's bodies come from extract's reader; here alone the two meet.
+class Bodies final : public load::BodySource {
+ public:
+  explicit Bodies(extract::SourceReader::OpenSession open) : open_(std::move(open)) {}
+  asio::awaitable<base::Result<void>> open(state::MailboxRow mailbox) override {
+    if (!session_) {
+      session_ = co_await open_();
+      reader_.emplace(*session_, open_);
+    }
+    co_return co_await reader_->open(std::move(mailbox));
+  }
+  asio::awaitable<std::vector<imap::ReadMessage>> read(std::vector<base::Uid> uids) override { return reader_->read(std::move(uids)); }
+  asio::awaitable<imap::ReadMessage> stream(base::Uid uid, imap::BodyReceiver& receiver) override { return reader_->stream(uid, receiver); }
+  asio::awaitable<base::Result<std::vector<base::Uid>>> confirm_absent(std::vector<base::Uid> uids) override { return reader_->confirm_absent(std::move(uids)); }
+  asio::awaitable<void> end() {
+    if (session_) co_await session_->logout();
+  }
+  // Opened on first need: an account with nothing to copy costs the source nothing.
+  asio::awaitable<imap::Session*> session() {
+    if (!session_) {
+      session_ = co_await open_();
+      reader_.emplace(*session_, open_);
+    }
+    co_return session_.get();
+  }
+
+ private:
+  extract::SourceReader::OpenSession open_;
+  std::unique_ptr<imap::Session> session_;
+  std::optional<extract::SourceReader> reader_;
+};
+
+}  // namespace
+
+asio::awaitable<void> Migration::load(Plan plan) {
+  progress_.stage = "copy";
+  progress_.total = progress_.total_octets = 0;
+  std::vector<state::PlannedMailbox> targets;
+  std::vector<state::AccountRow> accounts;
+  std::map<std::int64_t, const PlannedAccount*> planned;
+  for (const auto& a : plan.accounts) {
+    if (!a.skip.empty()) continue;
+    for (const auto& m : a.mailboxes) {
+      targets.push_back({m.map.id, m.map.wire, m.map.name});
+      progress_.total += m.to_move;
+      progress_.total_octets += m.octets;
+    }
+    if (a.nothing_to_do()) continue;
+    planned[a.id.value] = &a;
+    state::AccountRow row;
+    row.id = a.id;
+    row.address = a.address;
+    accounts.push_back(std::move(row));
+  }
+  auto save = [targets = std::move(targets)](Db& db) { state::set_targets(db, targets); };
+  co_await store_.run(std::move(save));
+  std::function<asio::awaitable<void>(state::AccountRow)> work = [this, &planned](state::AccountRow a) { return load_account(planned.at(a.id.value)); };
+  co_await for_each_account(std::move(accounts), std::move(work));
+}
+
+asio::awaitable<void> Migration::load_account(const PlannedAccount* planned) {
+  std::function<asio::awaitable<void>()> once = [this, planned] { return load_once(planned); };
+  const std::string error = co_await supervise(planned->address, std::move(once));
+  auto save = [id = planned->id, error](Db& db) { state::set_account_error(db, id, error); };
+  co_await store_.run(std::move(save));
+}
+
+asio::awaitable<void> Migration::create_mailboxes(imap::Session* target, const PlannedAccount* planned) {
+  const bool any = std::any_of(planned->mailboxes.begin(), planned->mailboxes.end(), [](const auto& m) { return m.create || m.subscribe; });
+  if (!any) co_return;
+  std::set<std::string> there, subscribed;
+  for (const auto& i : co_await target->list())
+    if (std::find(i.attributes.begin(), i.attributes.end(), "\\noselect") == i.attributes.end()) there.insert(base::iequals(i.name, "INBOX") ? "INBOX" : i.name);
+  for (const auto& i : co_await target->lsub()) subscribed.insert(base::iequals(i.name, "INBOX") ? "INBOX" : i.name);
+  for (const auto& m : planned->mailboxes) {
+    std::string error;
+    if (!there.contains(m.map.wire)) {
+      const auto answer = co_await target->create(m.map.wire);
+      if (answer.ok()) {
+        event("mailbox created", fmt::format("\"{}\" for {}", base::printable(m.map.name), planned->address), planned->id, m.map.id);
+      } else {
+        // Another session, or an earlier attempt whose answer was lost, may have made it: look, and only then believe the NO.
+        there.clear();
+        for (const auto& i : co_await target->list()) there.insert(base::iequals(i.name, "INBOX") ? "INBOX" : i.name);
+        if (!there.contains(m.map.wire))
+          error = fmt::format("Could not create \"{}\" on the target for {}: server said {}. Its messages stay pending. If the name holds a character "
+                              "that this server does not take, add --escape with that character and run again.",
+                              base::printable(m.map.name), planned->address, answer.tagged.verbatim());
+      }
+    }
+    if (error.empty() && m.subscribe && !subscribed.contains(m.map.wire)) {
+      const auto answer = co_await target->subscribe(m.map.wire);
+      if (!answer.ok()) error = fmt::format("Could not subscribe {} to \"{}\": server said {}.", planned->address, base::printable(m.map.name), answer.tagged.verbatim());
+    }
+    if (!error.empty()) log_->warn("{}", error);
+    auto save = [id = m.map.id, error](Db& db) { state::set_mailbox_error(db, id, error); };
+    co_await store_.run(std::move(save));
+  }
+}
+
+asio::awaitable<void> Migration::load_once(const PlannedAccount* planned) {
+  extract::SourceReader::OpenSession open_source = [this, address = planned->address] { return open_session(Side::source, address, imap::Access::read_only); };
+  auto target = co_await open_session(Side::target, planned->address, imap::Access::read_write);
+  Bodies bodies(open_source);
+  co_await create_mailboxes(target.get(), planned);
+
+  auto query = [id = planned->id](Db& db) { return state::mailboxes(db, id); };
+  const auto rows = co_await store_.run(std::move(query));
+  load::LoadContext context{store_, *target, bodies, clock_, settings_.load, progress_.load, planned->address,
+                            [this] { return stopping_; },
+                            [this, id = planned->id](const std::string& kind, const std::string& detail, state::MailboxId mailbox) { event(kind, detail, id, mailbox); },
+                            {},
+                            [this, address = planned->address] { return open_session(Side::target, address, imap::Access::read_write); }};
+  std::map<std::int64_t, std::unique_ptr<load::MailboxLoader>> loaders;
+
+  // First what is in doubt, all of it, so that at most one settle is owed to the account.
+  base::Octets doubtful_octets = 0;
+  std::size_t doubtful = 0;
+  for (const auto& m : rows) {
+    if (m.target_wire.empty()) continue;
+    auto doubt = [id = m.id](Db& db) { return !state::in_doubt(db, id).empty(); };
+    if (!co_await store_.run(std::move(doubt))) continue;
+    auto& l = loaders[m.id.value] = std::make_unique<load::MailboxLoader>(context, m);
+    co_await l->open_and_look();
+    doubtful += l->in_doubt();
+    doubtful_octets += l->octets_in_doubt();
+  }
+  if (doubtful > 0) {
+    const auto settle = std::max({settings_.load.settle, context.slowest_append * 3, std::chrono::milliseconds(doubtful_octets / (1024 * 1024) * 1000)});
+    event("settle", fmt::format("{} of {} may still be on the way to the target: waiting {} before the verdict", base::plural(doubtful, "message"),
+                                planned->address, base::human_duration(settle)), planned->id, std::nullopt);
+    for (int round = 0; round < 5; ++round) {
+      progress_.waiting = fmt::format("{} until it is sure what the target has stored of {}", base::human_duration(settle), planned->address);
+      co_await clock_.sleep(settle);
+      progress_.waiting.clear();
+      bool more = false;
+      for (auto& [id, l] : loaders)
+        if (l->in_doubt() > 0 && co_await l->look_again()) more = true;
+      if (!more) break;
+    }
+  }
+  for (auto& [id, l] : loaders) co_await l->give_verdict();
+
+  for (const auto& m : rows) {
+    if (stopping_) break;
+    auto pending_query = [id = m.id](Db& db) { return state::pending(db, id); };
+    const auto pending = co_await store_.run(std::move(pending_query));
+    if (!m.present && pending > 0) {
+      // Listed in the inventory, and no longer in LIST: this session's list is the second that lacks it.
+      auto* source = co_await bodies.session();
+      const auto there = co_await source->list();
+      if (std::any_of(there.begin(), there.end(), [&](const auto& i) { return i.name == m.wire; })) continue;
+      auto gone = [id = m.id](Db& db) {
+        state::Transaction t(db);
+        db.run("INSERT OR IGNORE INTO note(message, kind, detail) SELECT id, 'gone', 'its mailbox was deleted or renamed at the source before it was "
+               "copied; a renamed one is listed under its new name' FROM message WHERE mailbox=? AND state=0", id);
+        db.run("UPDATE message SET state=5 WHERE mailbox=? AND state=0", id);
+        t.commit();
+      };
+      co_await store_.run(std::move(gone));
+      continue;
+    }
+    const auto p = std::find_if(planned->mailboxes.begin(), planned->mailboxes.end(), [&](const auto& x) { return x.map.id == m.id; });
+    if (p == planned->mailboxes.end() || (pending == 0 && p->untouched)) continue;
+    if (pending == 0 && p->create && m.messages == 0) continue;
+    auto& l = loaders[m.id.value];
+    std::optional<base::Error> failed;
+    try {
+      if (!l) {
+        l = std::make_unique<load::MailboxLoader>(context, m);
+        co_await l->open_and_look();
+      }
+      co_await l->bring_flags();
+      co_await l->copy();
+    } catch (const base::Failed& f) {
+      failed = f.error;
+    }
+    l.reset();
+    if (!failed) continue;
+    if (failed->scope != Scope::mailbox || failed->remedy == Remedy::reconnect) throw base::Failed(*failed);
+    log_->warn("{}", failed->text);
+    auto save = [id = m.id, text = failed->text](Db& db) { state::set_mailbox_error(db, id, text); };
+    co_await store_.run(std::move(save));
+  }
+  co_await bodies.end();
+  co_await target->logout();
+}
+
+}  // namespace pipeline

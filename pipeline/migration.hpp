@@ -1,0 +1,136 @@
+// The stages, in order, over one state store and two servers:
+//
+//   Migration m(settings, store, dialer, clock, out);
+//   m.read_configuration();                   // R9: everything is checked before any network traffic
+//   co_await m.extract();  co_await m.plan();  co_await m.load(plan);  co_await m.verify(level);
+//
+// Stages talk to each other through the store only; what a stage returns is for the person who waits. Everything runs on one
+// event-loop thread; SQLite has its own.
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/clock.hpp"
+#include "extract/config/source_config.hpp"
+#include "imap/client/session.hpp"
+#include "pipeline/plan.hpp"
+#include "pipeline/settings.hpp"
+#include "state/store.hpp"
+
+namespace spdlog { class logger; }
+
+namespace pipeline {
+
+// What is going on now, for the progress line.
+struct Progress {
+  std::string stage;
+  std::uint64_t total = 0;  // messages to settle in this stage
+  base::Octets total_octets = 0;
+  std::uint64_t running = 0, accounts_done = 0, accounts = 0;
+  std::uint64_t verified = 0;
+  load::LoadCounters load;
+  std::string waiting;  // "10 s: settling after a lost connection"
+};
+
+struct Difference {
+  std::string account, mailbox;
+  base::Uid source_uid, target_uid;
+  std::string kind;    // "lost", "another body", "date", "flags", "duplicate", "subscription", "order", ...
+  std::string detail;
+  bool explained = false;  // by a record in the ledger
+  bool absence = false;    // something of the source is not on the target: exit 3 at least
+};
+
+struct VerifyResult {
+  VerifyLevel level = VerifyLevel::none;
+  std::uint64_t messages = 0, bodies = 0, byte_identical = 0;
+  std::uint64_t strangers = 0;  // on the target, and not from this source
+  std::vector<Difference> differences;
+  std::vector<std::string> problems;  // accounts or mailboxes that could not be verified
+};
+
+class Migration {
+ public:
+  Migration(Settings settings, state::Store& store, imap::Dialer& dialer, base::Clock& clock, std::shared_ptr<spdlog::logger> log);
+
+  // Reads 4D configuration and roster, checks them whole, writes them into the store. Throws Failed.
+  void read_configuration();
+  // Refuses a state that belongs to other servers.
+  void check_servers();
+
+  boost::asio::awaitable<void> extract();
+  // Of the accounts selected; the inventory must be there.
+  boost::asio::awaitable<Plan> plan();
+  boost::asio::awaitable<void> load(Plan plan);
+  // Rows that load has bound and nobody re-read yet.
+  boost::asio::awaitable<VerifyResult> verify_new(VerifyLevel level);
+  // Everything, against both servers.
+  boost::asio::awaitable<VerifyResult> verify_all(VerifyLevel level);
+
+  void stop() { stopping_ = true; }
+  bool stopping() const { return stopping_; }
+  Progress& progress() { return progress_; }
+  const Settings& settings() const { return settings_; }
+  state::Store& store() { return store_; }
+  base::Clock& clock() { return clock_; }
+  void set_run(state::RunId run) { run_ = run; }
+  bool selected(const std::string& address) const;
+  // How many accounts were refused at log-in in this run, and how many got in.
+  std::size_t refused_logins() const { return refused_.size(); }
+  std::size_t good_logins() const { return good_logins_; }
+  const extract::SourceConfiguration& configuration() const { return configuration_; }
+  std::vector<state::AccountRow> selected_accounts();
+
+ private:
+  struct Credentials {
+    std::string source_login, target_login;
+    base::Secret source_password, target_password;
+  };
+  enum class Side : std::uint8_t { source, target };
+
+  boost::asio::awaitable<std::unique_ptr<imap::Session>> open_session(Side side, std::string address, imap::Access access);
+  boost::asio::awaitable<void> wait_before_log_in(Side side);
+  boost::asio::awaitable<void> for_each_account(std::vector<state::AccountRow> accounts,
+                                                std::function<boost::asio::awaitable<void>(state::AccountRow)> work);
+  boost::asio::awaitable<void> worker(std::vector<state::AccountRow>* queue, std::function<boost::asio::awaitable<void>(state::AccountRow)> work);
+  // Runs `once` until it succeeds, gives the account up for this run, or throws what ends the run.
+  boost::asio::awaitable<std::string> supervise(std::string address, std::function<boost::asio::awaitable<void>()> once);
+  boost::asio::awaitable<void> extract_account(state::AccountRow account);
+  boost::asio::awaitable<void> extract_once(state::AccountRow account);
+  boost::asio::awaitable<void> plan_account(PlannedAccount* planned, state::AccountRow account);
+  boost::asio::awaitable<void> plan_once(PlannedAccount* planned, state::AccountRow account);
+  boost::asio::awaitable<void> load_account(const PlannedAccount* planned);
+  boost::asio::awaitable<void> load_once(const PlannedAccount* planned);
+  boost::asio::awaitable<void> verify_new_account(VerifyResult* result, VerifyLevel level, state::AccountRow account);
+  boost::asio::awaitable<void> verify_new_once(VerifyResult* result, VerifyLevel level, state::AccountRow account);
+  boost::asio::awaitable<void> verify_all_account(VerifyResult* result, VerifyLevel level, state::AccountRow account);
+  boost::asio::awaitable<void> verify_all_once(VerifyResult* result, VerifyLevel level, state::AccountRow account);
+  boost::asio::awaitable<void> verify_mailbox(VerifyResult* result, VerifyLevel level, state::AccountRow account, state::MailboxRow mailbox,
+                                              imap::Session* source, imap::Session* target);
+  boost::asio::awaitable<void> create_mailboxes(imap::Session* target, const PlannedAccount* planned);
+  void event(const std::string& kind, const std::string& detail, std::optional<state::AccountId> account, std::optional<state::MailboxId> mailbox);
+
+  Settings settings_;
+  state::Store& store_;
+  imap::Dialer& dialer_;
+  base::Clock& clock_;
+  std::shared_ptr<spdlog::logger> log_;
+  extract::SourceConfiguration configuration_;
+  std::map<std::string, Credentials> credentials_;  // by address
+  std::map<std::int64_t, std::string> extract_errors_;  // of this process: such an account is skipped by the plan
+  Progress progress_;
+  bool stopping_ = false;
+  std::optional<state::RunId> run_;
+  std::set<std::pair<Side, std::string>> refused_;  // never tried twice in one run
+  int refused_in_a_row_[2] = {0, 0};
+  std::size_t good_logins_ = 0;
+};
+
+}  // namespace pipeline

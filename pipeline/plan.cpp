@@ -1,0 +1,172 @@
+#include "pipeline/plan.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+#include "base/fingerprint.hpp"
+#include "base/text.hpp"
+
+namespace pipeline {
+
+namespace json = boost::json;
+
+bool PlannedAccount::nothing_to_do() const {
+  return std::all_of(mailboxes.begin(), mailboxes.end(), [](const auto& m) { return !m.create && !m.subscribe && m.to_move == 0 && m.untouched; });
+}
+
+namespace {
+
+json::string text(const std::string& s) { return json::string(base::printable(s)); }
+
+json::object mailbox_json(const PlannedMailbox& m) {
+  json::object o;
+  o["from"] = text(m.map.from);
+  o["to"] = text(m.map.name);
+  if (!m.map.why.empty()) o["why"] = text(m.map.why);
+  o["exists"] = m.map.exists;
+  o["create"] = m.create;
+  o["subscribe"] = m.subscribe;
+  o["messages_to_move"] = m.to_move;
+  o["octets_to_move"] = m.octets;
+  o["source"] = {{"uidvalidity", m.source_validity.value}, {"uidnext", m.source_uid_next.value}, {"messages", m.source_messages}};
+  if (!m.remarks.empty()) {
+    json::array r;
+    for (const auto& x : m.remarks) r.emplace_back(text(x));
+    o["remarks"] = std::move(r);
+  }
+  return o;
+}
+
+}  // namespace
+
+json::object to_json(const Plan& plan) {
+  json::object out;
+  json::array accounts;
+  std::uint64_t move = 0, skipped = 0, messages = 0;
+  base::Octets octets = 0;
+  for (const auto& a : plan.accounts) {
+    json::object o;
+    o["account"] = text(a.address);
+    o["post_office"] = text(a.post_office);
+    o["decision"] = a.skip.empty() ? "move" : "skip";
+    (a.skip.empty() ? move : skipped) += 1;
+    if (!a.skip.empty()) o["reason"] = text(a.skip);
+    o["target_login"] = text(a.target_login);
+    json::array boxes, left, remarks;
+    for (const auto& m : a.mailboxes) {
+      boxes.push_back(mailbox_json(m));
+      messages += m.to_move;
+      octets += m.octets;
+    }
+    for (const auto& [name, why] : a.left_out) left.push_back({{"mailbox", text(name)}, {"why", text(why)}});
+    for (const auto& r : a.remarks) remarks.emplace_back(text(r));
+    o["mailboxes"] = std::move(boxes);
+    if (!left.empty()) o["left_out"] = std::move(left);
+    if (!remarks.empty()) o["remarks"] = std::move(remarks);
+    accounts.push_back(std::move(o));
+  }
+  out["totals"] = {{"accounts_to_move", move}, {"accounts_to_skip", skipped}, {"messages_to_move", messages}, {"octets_to_move", octets}};
+  out["policies"] = text(plan.policies);
+  out["accounts"] = std::move(accounts);
+  json::array remarks;
+  for (const auto& r : plan.remarks) remarks.emplace_back(text(r));
+  out["remarks"] = std::move(remarks);
+  return out;
+}
+
+std::string fingerprint(const Plan& plan) {
+  std::string all = plan.policies + "\n";
+  for (const auto& a : plan.accounts) {
+    all += fmt::format("account {}\t{}\t{}\n", a.address, a.target_login, a.skip);
+    for (const auto& m : a.mailboxes)
+      all += fmt::format("mailbox {}\t{}\t{}\t{}\t{}\n", m.map.from, m.map.wire, m.source_validity.value, m.source_uid_next.value, m.source_messages);
+  }
+  const auto print = base::fingerprint(all);
+  return base::hex({reinterpret_cast<const char*>(print.e1.data()), 16});
+}
+
+std::string to_text(const Plan& plan, std::int64_t number, const std::string& print) {
+  std::uint64_t move = 0, skipped = 0, messages = 0, create = 0, renamed = 0;
+  base::Octets octets = 0;
+  std::vector<std::vector<std::string>> accounts = {{"ACCOUNT", "POST OFFICE", "TARGET LOG-IN", "MAILBOXES", "NEW", "MESSAGES", "SIZE", "DECISION"}};
+  std::vector<std::vector<std::string>> names = {{"ACCOUNT", "FROM", "TO", "WHY"}};
+  std::string details;
+  for (const auto& a : plan.accounts) {
+    (a.skip.empty() ? move : skipped) += 1;
+    std::uint64_t n = 0, fresh = 0;
+    base::Octets o = 0;
+    for (const auto& m : a.mailboxes) {
+      n += m.to_move;
+      o += m.octets;
+      fresh += m.create;
+      if (m.map.from != m.map.name) {
+        ++renamed;
+        names.push_back({base::printable(a.address), base::printable(m.map.from), base::printable(m.map.name), base::printable(m.map.why)});
+      }
+      for (const auto& r : m.remarks) details += fmt::format("  {}, \"{}\": {}\n", base::printable(a.address), base::printable(m.map.from), base::printable(r));
+    }
+    for (const auto& [name, why] : a.left_out)
+      if (!why.starts_with("holds no messages")) details += fmt::format("  {}, \"{}\": {}\n", base::printable(a.address), base::printable(name), base::printable(why));
+    for (const auto& r : a.remarks) details += fmt::format("  {}: {}\n", base::printable(a.address), base::printable(r));
+    messages += n;
+    octets += o;
+    create += fresh;
+    accounts.push_back({base::printable(a.address), base::printable(a.post_office), base::printable(a.target_login), std::to_string(a.mailboxes.size()),
+                        std::to_string(fresh), base::human_count(n), base::human_octets(o), a.skip.empty() ? "move" : "skip: " + base::printable(a.skip)});
+  }
+  std::string out = fmt::format("Plan {} (fingerprint {}). Nothing has been written on either server.\n\n", number, print.substr(0, 16));
+  out += fmt::format("{} to move, {} to skip; {} to create; {} to move, {}.\n\n", base::plural(move, "account"), skipped,
+                     base::plural(create, "mailbox", "mailboxes"), base::plural(messages, "message"), base::human_octets(octets));
+  out += base::table(accounts, {3, 4, 5, 6});
+  if (renamed > 0) out += "\nMailboxes that get another name:\n\n" + base::table(names, {});
+  if (!details.empty()) out += "\nWhat to know before:\n" + details;
+  for (const auto& r : plan.remarks) out += "\n" + base::printable(r) + "\n";
+  out += fmt::format("\nPolicies: {}\n", plan.policies);
+  return out;
+}
+
+std::vector<std::string> changes(const json::object& was, const json::object& is) {
+  std::vector<std::string> out;
+  const auto by_name = [](const json::object& o, const char* list, const char* key) {
+    std::map<std::string, const json::object*> m;
+    if (const auto* a = o.if_contains(list))
+      for (const auto& v : a->as_array()) m[std::string(v.as_object().at(key).as_string())] = &v.as_object();
+    return m;
+  };
+  const auto text_of = [](const json::object& o, const char* key) {
+    const auto* v = o.if_contains(key);
+    return v == nullptr ? std::string("-") : v->is_string() ? std::string(v->as_string()) : json::serialize(*v);
+  };
+  if (text_of(was, "policies") != text_of(is, "policies"))
+    out.push_back(fmt::format("the options: \"{}\", now \"{}\"", text_of(was, "policies"), text_of(is, "policies")));
+  const auto before = by_name(was, "accounts", "account"), now = by_name(is, "accounts", "account");
+  for (const auto& [name, a] : before) {
+    const auto it = now.find(name);
+    if (it == now.end()) {
+      out.push_back(fmt::format("{}: is no longer in it", name));
+      continue;
+    }
+    for (const char* key : {"decision", "reason", "target_login"})
+      if (text_of(*a, key) != text_of(*it->second, key)) out.push_back(fmt::format("{}: {} was \"{}\", is \"{}\"", name, key, text_of(*a, key), text_of(*it->second, key)));
+    const auto boxes = by_name(*a, "mailboxes", "from"), boxes_now = by_name(*it->second, "mailboxes", "from");
+    for (const auto& [box, m] : boxes) {
+      const auto b = boxes_now.find(box);
+      if (b == boxes_now.end()) {
+        out.push_back(fmt::format("{}: mailbox \"{}\" is no longer there", name, box));
+        continue;
+      }
+      for (const char* key : {"to", "source"})
+        if (text_of(*m, key) != text_of(*b->second, key))
+          out.push_back(fmt::format("{}: mailbox \"{}\": {} was {}, is {}", name, box, key, text_of(*m, key), text_of(*b->second, key)));
+    }
+    for (const auto& [box, m] : boxes_now)
+      if (!boxes.contains(box)) out.push_back(fmt::format("{}: mailbox \"{}\" is new", name, box));
+  }
+  for (const auto& [name, a] : now)
+    if (!before.contains(name)) out.push_back(fmt::format("{}: is new", name));
+  return out;
+}
+
+}  // namespace pipeline

@@ -1,0 +1,50 @@
+// What load will do, worked out and saved before anything is written: the dry run.
+#pragma once
+
+#include <boost/json.hpp>
+#include <string>
+#include <vector>
+
+#include "load/mailbox_map.hpp"
+#include "state/ledger.hpp"
+
+namespace pipeline {
+
+struct PlannedMailbox {
+  load::MappedMailbox map;
+  bool create = false, subscribe = false;
+  std::uint64_t to_move = 0;
+  base::Octets octets = 0;
+  base::UidValidity source_validity;  // the inventory that this plan is about
+  base::Uid source_uid_next;
+  std::uint64_t source_messages = 0;
+  // The target's mailbox as the plan saw it; load must look into it unless it is as load left it.
+  bool untouched = false;
+  std::vector<std::string> remarks;  // keywords that will not be kept, ...
+};
+
+struct PlannedAccount {
+  state::AccountId id;
+  std::string post_office, address, target_login;
+  std::string skip;     // not empty: nothing is moved, and why
+  std::vector<PlannedMailbox> mailboxes;
+  std::vector<std::pair<std::string, std::string>> left_out;  // source mailbox, why
+  std::vector<std::string> remarks;
+  bool nothing_to_do() const;
+};
+
+struct Plan {
+  std::vector<PlannedAccount> accounts;
+  std::vector<std::string> remarks;  // of the whole run
+  std::string policies;              // the options that decide: part of the fingerprint
+};
+
+boost::json::object to_json(const Plan& plan);
+// Over every decision and the inventory it was made from; not over what only tells how far load has come.
+std::string fingerprint(const Plan& plan);
+// For people: totals, a table of accounts, a table of mailboxes whose name changes, remarks.
+std::string to_text(const Plan& plan, std::int64_t number, const std::string& print);
+// What is different, in words; `was` and `is` as to_json made them.
+std::vector<std::string> changes(const boost::json::object& was, const boost::json::object& is);
+
+}  // namespace pipeline

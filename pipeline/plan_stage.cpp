@@ -1,0 +1,170 @@
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+#include "base/text.hpp"
+#include "extract/inventory.hpp"
+#include "imap/protocol/mailbox_name.hpp"
+#include "imap/protocol/date_time.hpp"
+#include "pipeline/migration.hpp"
+
+namespace pipeline {
+
+namespace asio = boost::asio;
+using state::Db;
+
+namespace {
+
+std::string policies(const Settings& s) {
+  const char* deleted = s.load.deleted == load::DeletedPolicy::keep ? "keep" : s.load.deleted == load::DeletedPolicy::unmark ? "unmark" : "skip";
+  return fmt::format("target imap; existing accounts are adopted; \\Deleted: {}; refused messages are repaired minimally or quarantined{}", deleted,
+                     s.escape.empty() ? "" : fmt::format("; '{}' escaped in mailbox names", s.escape));
+}
+
+// What is known of a mailbox's messages before one of them is sent.
+struct Known {
+  std::uint64_t to_move = 0, empty = 0, undated = 0;
+  base::Octets octets = 0, largest = 0;
+  std::vector<std::string> flagsets;  // of the messages to move
+};
+
+Known known(Db& db, state::MailboxId mailbox, std::int64_t now) {
+  Known k;
+  auto r = db.rows("SELECT count(*), sum(size), max(size), sum(size=0), sum(date IS NULL OR date<1 OR date>?2) FROM message WHERE mailbox=?1 AND state<3",
+                   mailbox, now + 2 * 86400);
+  if (r.next()) {
+    k.to_move = static_cast<std::uint64_t>(r.integer(0));
+    k.octets = static_cast<base::Octets>(r.integer(1));
+    k.largest = static_cast<base::Octets>(r.integer(2));
+    k.empty = static_cast<std::uint64_t>(r.integer(3));
+    k.undated = static_cast<std::uint64_t>(r.integer(4));
+  }
+  auto f = db.rows("SELECT DISTINCT f.names FROM message m JOIN flagset f ON f.id=m.flags WHERE m.mailbox=? AND m.state<3", mailbox);
+  while (f.next()) k.flagsets.push_back(f.text(0));
+  return k;
+}
+
+}  // namespace
+
+asio::awaitable<Plan> Migration::plan() {
+  progress_.stage = "plan";
+  Plan plan;
+  plan.policies = policies(settings_);
+  auto query = [](Db& db) { return state::accounts(db); };
+  auto accounts = co_await store_.run(std::move(query));
+  std::erase_if(accounts, [&](const auto& a) { return !selected(a.address); });
+  plan.accounts.resize(accounts.size());
+  std::vector<state::AccountRow> to_plan;
+  std::map<std::int64_t, PlannedAccount*> places;
+  for (std::size_t i = 0; i < accounts.size(); ++i) {
+    const auto& a = accounts[i];
+    auto& p = plan.accounts[i];
+    p.id = a.id;
+    p.post_office = a.post_office;
+    p.address = a.address;
+    p.target_login = a.target_login;
+    p.skip = a.skip;
+    if (const auto e = extract_errors_.find(a.id.value); p.skip.empty() && e != extract_errors_.end()) p.skip = e->second;
+    if (p.skip.empty() && !a.inventoried) p.skip = "it has not been inventoried";
+    if (!p.skip.empty()) continue;
+    places[a.id.value] = &p;
+    to_plan.push_back(a);
+  }
+  std::function<asio::awaitable<void>(state::AccountRow)> work = [this, &places](state::AccountRow a) {
+    return plan_account(places.at(a.id.value), std::move(a));
+  };
+  co_await for_each_account(std::move(to_plan), std::move(work));
+  const auto unused = configuration_.unused.size();
+  if (unused > 0)
+    plan.remarks.push_back(fmt::format("{} of the source configuration were not understood by the mapping; \"4d2kms inspect\" lists them.",
+                                       base::plural(unused, "node")));
+  plan.remarks.push_back("Only what IMAP shows is moved: mailboxes, messages, flags, dates, subscriptions. Filters, address books and passwords of "
+                         "other services are not.");
+  co_return plan;
+}
+
+asio::awaitable<void> Migration::plan_account(PlannedAccount* planned, state::AccountRow account) {
+  std::function<asio::awaitable<void>()> once = [this, planned, account] { return plan_once(planned, account); };
+  const std::string error = co_await supervise(account.address, std::move(once));
+  if (error.empty()) co_return;
+  planned->skip = error;
+  auto save = [id = account.id, error](Db& db) { state::set_account_error(db, id, error); };
+  co_await store_.run(std::move(save));
+}
+
+asio::awaitable<void> Migration::plan_once(PlannedAccount* planned, state::AccountRow account) {
+  auto target = co_await open_session(Side::target, account.address, imap::Access::read_only);
+  planned->mailboxes.clear();
+  planned->left_out.clear();
+  load::TargetView view;
+  const auto spaces = co_await target->namespaces();
+  if (!spaces.personal.empty()) {
+    view.prefix = spaces.personal.front().prefix;
+    if (spaces.personal.front().delimiter) view.delimiter = std::string(1, *spaces.personal.front().delimiter);
+  }
+  std::set<std::string> subscribed;
+  for (const auto& s : co_await target->lsub()) subscribed.insert(base::iequals(s.name, "INBOX") ? "INBOX" : s.name);
+  for (auto& item : co_await target->list()) {
+    if (spaces.personal.empty() && item.delimiter) view.delimiter = std::string(1, *item.delimiter);
+    const std::string wire = base::iequals(item.name, "INBOX") ? "INBOX" : item.name;
+    const auto has = [&](const char* a) { return std::find(item.attributes.begin(), item.attributes.end(), a) != item.attributes.end(); };
+    view.mailboxes.push_back({wire, imap::from_mutf7(wire).value_or(wire), item.attributes, subscribed.contains(wire), !has("\\noselect") && !has("\\nonexistent")});
+  }
+  auto query = [id = account.id](Db& db) {
+    return std::make_pair(state::mailboxes(db, id), state::meta(db, fmt::format("prefix {}", id.value)));
+  };
+  const auto [rows, prefix] = co_await store_.run(std::move(query));
+  const auto mapped = load::map_mailboxes(rows, prefix, view, settings_.escape);
+
+  // As load left it? One STATUS each, in one go.
+  std::vector<std::string> ask;
+  for (const auto& m : mapped)
+    if (m.exists) ask.push_back(m.wire);
+  const auto statuses = co_await target->statuses(ask, false, true);
+  std::optional<std::vector<std::string>> permanent;
+  if (!ask.empty()) {
+    // PERMANENTFLAGS of one mailbox stands for all: a server's rule, seldom a mailbox's.
+    auto opened = co_await target->examine("INBOX");
+    // Many servers say "()" to EXAMINE, since nothing can be kept on a read-only mailbox: that says nothing about APPEND.
+    if (opened && opened->permanent_flags && !opened->permanent_flags->empty()) permanent = opened->permanent_flags;
+  }
+  for (const auto& m : mapped) {
+    const auto row = std::find_if(rows.begin(), rows.end(), [&](const auto& r) { return r.id == m.id; });
+    PlannedMailbox p;
+    p.map = m;
+    const auto existing = std::find_if(view.mailboxes.begin(), view.mailboxes.end(), [&](const auto& e) { return e.wire == m.wire; });
+    p.create = existing == view.mailboxes.end() || !existing->selectable;
+    p.subscribe = row->subscribed && !subscribed.contains(m.wire);
+    p.source_validity = row->uid_validity;
+    p.source_uid_next = row->uid_next;
+    p.source_messages = row->messages;
+    auto count = [id = m.id, now = clock_.unix_seconds()](Db& db) { return std::make_pair(known(db, id, now), state::flag_changes(db, id).size()); };
+    const auto [k, flag_changes] = co_await store_.run(std::move(count));
+    p.to_move = k.to_move;
+    p.octets = k.octets;
+    for (std::size_t i = 0; i < ask.size(); ++i)
+      if (ask[i] == m.wire && statuses[i])
+        p.untouched = flag_changes == 0 && row->target_validity && statuses[i]->uid_validity == row->target_validity.value &&
+                      statuses[i]->uid_next == row->low_water.value;
+    // A mailbox that has never had a message needs no look.
+    if (!p.create && row->messages == 0 && k.to_move == 0 && !row->target_validity) p.untouched = true;
+    if (!row->error.empty()) p.remarks.push_back(row->error);
+    if (k.empty > 0) p.remarks.push_back(fmt::format("{} of no octets: no server stores such; quarantined", base::plural(k.empty, "message")));
+    if (k.undated > 0) p.remarks.push_back(fmt::format("{} without a usable INTERNALDATE: the Date: header is used", base::plural(k.undated, "message")));
+    std::set<std::string> lost;
+    for (const auto& set : k.flagsets)
+      for (const auto& f : set.empty() ? std::vector<std::string>{} : base::split(set, ' ')) {
+        const auto listed = [&](const std::string& x) { return std::any_of(permanent->begin(), permanent->end(), [&](const auto& y) { return base::iequals(x, y); }); };
+        if (permanent && !listed(f) && !(f[0] != '\\' && listed("\\*"))) lost.insert(f);
+      }
+    if (!lost.empty()) p.remarks.push_back("flags that the target does not keep: " + base::join({lost.begin(), lost.end()}, " "));
+    planned->mailboxes.push_back(std::move(p));
+  }
+  for (const auto& r : rows)
+    if (r.present && !r.excluded.empty()) planned->left_out.emplace_back(r.name, r.excluded);
+  if (!target->has("UIDPLUS")) planned->remarks.push_back("the target does not report UIDs (no UIDPLUS): each message is read back to be sure, and surplus copies can only be listed");
+  co_await target->logout();
+}
+
+}  // namespace pipeline
