@@ -142,7 +142,7 @@ asio::awaitable<InventoryResult> inventory(imap::Session& session, state::Store&
       result.messages_read += *count;
     } else {
       result.problems.push_back(fmt::format("Mailbox \"{}\" {}. Its messages are not migrated.", base::printable(m.name), count.error().text));
-      auto note = [id = m.id, text = count.error().text](Db& db) { state::set_mailbox_error(db, id, "at the source: " + text); };
+      auto note = [id = m.id, text = count.error().text](Db& db) { state::set_source_error(db, id, "at the source: " + text); };
       co_await store.run(std::move(note));
     }
   }

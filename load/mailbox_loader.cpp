@@ -921,7 +921,7 @@ asio::awaitable<void> MailboxLoader::finish() {
   const state::TargetSettled s{opened_.uid_validity, settled_below, mailbox_.first_u0};
   auto save = [id, s](Db& db) {
     state::set_target_settled(db, id, s);
-    state::set_mailbox_error(db, id, "");
+    state::set_target_error(db, id, "");
   };
   co_await context_.store.run(std::move(save));
 }

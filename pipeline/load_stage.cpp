@@ -114,7 +114,7 @@ asio::awaitable<void> Migration::create_mailboxes(imap::Session* target, const P
       if (!answer.ok()) error = fmt::format("Could not subscribe {} to \"{}\": server said {}.", planned->address, base::printable(m.map.name), answer.tagged.verbatim());
     }
     if (!error.empty()) log_->warn("{}", error);
-    auto save = [id = m.map.id, error](Db& db) { state::set_mailbox_error(db, id, error); };
+    auto save = [id = m.map.id, error](Db& db) { state::set_target_error(db, id, error); };
     co_await store_.run(std::move(save));
   }
 }
@@ -200,7 +200,7 @@ asio::awaitable<void> Migration::load_once(const PlannedAccount* planned) {
     if (!failed) continue;
     if (failed->scope != Scope::mailbox || failed->remedy == Remedy::reconnect) throw base::Failed(*failed);
     log_->warn("{}", failed->text);
-    auto save = [id = m.id, text = failed->text](Db& db) { state::set_mailbox_error(db, id, text); };
+    auto save = [id = m.id, text = failed->text](Db& db) { state::set_target_error(db, id, text); };
     co_await store_.run(std::move(save));
   }
   co_await bodies.end();

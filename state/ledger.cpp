@@ -172,7 +172,8 @@ void pin(Db& db, const std::string& host, std::uint16_t port, const std::string&
 
 std::vector<MailboxRow> mailboxes(Db& db, AccountId account) {
   std::vector<MailboxRow> out;
-  Rows r = db.rows("SELECT id, account, wire, name, delimiter, attributes, subscribed, present, complete, excluded, error, "
+  Rows r = db.rows("SELECT id, account, wire, name, delimiter, attributes, subscribed, present, complete, excluded, "
+                   "CASE WHEN coalesce(source_error, '')<>'' THEN source_error ELSE target_error END, "
                    "uid_validity, uid_next, messages, modseq, target_wire, target_name, target_validity, low_water, first_u0 "
                    "FROM mailbox WHERE account=? ORDER BY id", account);
   while (r.next()) {
@@ -213,8 +214,12 @@ void save_mailboxes(Db& db, AccountId account, const std::vector<FoundMailbox>& 
   t.commit();
 }
 
-void set_mailbox_error(Db& db, MailboxId mailbox, const std::string& error) {
-  db.run("UPDATE mailbox SET error=? WHERE id=?", error, mailbox);
+void set_source_error(Db& db, MailboxId mailbox, const std::string& error) {
+  db.run("UPDATE mailbox SET source_error=? WHERE id=?", error, mailbox);
+}
+
+void set_target_error(Db& db, MailboxId mailbox, const std::string& error) {
+  db.run("UPDATE mailbox SET target_error=? WHERE id=?", error, mailbox);
 }
 
 std::string canonical_flags(std::vector<std::string> names) {
@@ -253,7 +258,7 @@ void add_messages(Db& db, MailboxId mailbox, UidValidity validity, const std::ve
 }
 
 void finish_inventory(Db& db, MailboxId mailbox, Uid uid_next, std::uint64_t messages, base::ModSeq modseq) {
-  db.run("UPDATE mailbox SET complete=1, uid_next=?, messages=?, modseq=?, error='' WHERE id=?", uid_next, messages, modseq, mailbox);
+  db.run("UPDATE mailbox SET complete=1, uid_next=?, messages=?, modseq=?, source_error='' WHERE id=?", uid_next, messages, modseq, mailbox);
 }
 
 // ---- plan and runs ---------------------------------------------------------------------------------------------------

@@ -105,7 +105,9 @@ struct FoundMailbox {
 };
 // The account's mailboxes as the source lists them now, in one transaction.
 void save_mailboxes(Db& db, AccountId account, const std::vector<FoundMailbox>& found);
-void set_mailbox_error(Db& db, MailboxId mailbox, const std::string& error);
+// What kept its messages from being listed, and from being moved; empty: nothing any more.
+void set_source_error(Db& db, MailboxId mailbox, const std::string& error);
+void set_target_error(Db& db, MailboxId mailbox, const std::string& error);
 
 struct FoundMessage {
   base::Uid uid;

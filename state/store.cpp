@@ -85,7 +85,7 @@ CREATE TABLE mailbox(id INTEGER PRIMARY KEY, account INTEGER NOT NULL REFERENCES
   target_validity INTEGER NOT NULL DEFAULT 0,
   low_water INTEGER NOT NULL DEFAULT 1, -- every target UID below is settled: bound or a stranger's
   first_u0 INTEGER NOT NULL DEFAULT 0,  -- the target's UIDNEXT when this store first met the mailbox
-  error TEXT,
+  source_error TEXT, target_error TEXT,   -- what kept its messages from being listed, or moved
   UNIQUE(account, wire)) STRICT;
 CREATE UNIQUE INDEX mailbox_target ON mailbox(account, target_wire) WHERE target_wire IS NOT NULL;
 CREATE TABLE flagset(id INTEGER PRIMARY KEY, names TEXT NOT NULL UNIQUE) STRICT;   -- sorted, joined by one space

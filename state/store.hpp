@@ -3,7 +3,8 @@
 // Guarantee: what a committed run() wrote survives kill -9 and power loss (WAL, synchronous=FULL). One process (flock), one
 // connection, one thread; nobody else opens the file. No secret is ever written into it, nor anything derived from one.
 //
-//   Store store("4d2kms.state", Store::Mode::write);
+//   asio::io_context io;                                              // declared first: it must outlive the store's thread
+//   Store store("4d2kms.state", Store::Mode::create);
 //   auto work = [=](Db& db) { return count_pending(db, mailbox); };   // named: see g++ bug 107288
 //   const auto n = co_await store.run(std::move(work));
 #pragma once

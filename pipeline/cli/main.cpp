@@ -205,13 +205,13 @@ void save_report(const std::string& folder, std::int64_t run, const json::object
 
 int work(CommandLine line) {
   Settings& settings = line.settings;
+  // The loop outlives everything that was spawned on it, and the store's thread, whose last steps still know the loop.
+  asio::io_context io(1);
   Terminal terminal(settings.quiet, settings.json);
   state::Store store(settings.state, state::Store::Mode::create);
   auto log = terminal.logger(settings.log_file.empty() ? settings.state + "/4d2kms.log" : settings.log_file, settings.verbose);
   auto dialer = imap::network_dialer();
   base::SystemClock clock;
-  // The loop outlives everything that was spawned on it.
-  asio::io_context io(1);
   Migration m(settings, store, *dialer, clock, log);
   m.read_configuration();
   m.check_servers();

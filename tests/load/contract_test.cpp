@@ -1,0 +1,597 @@
+// The data contract against servers that lie, forget, freeze and rewrite. Each test is one attack; the defence it breaks
+// without is named in docs/architecture.md.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+
+#include "tests/support/world.hpp"
+
+namespace test {
+namespace {
+
+using std::chrono::seconds;
+
+class Contract : public ::testing::Test {
+ protected:
+  void fill(int n, const std::string& mailbox = "INBOX") {
+    for (int i = 0; i < n; ++i) w.source.put(World::kUser, mailbox, mail("message " + std::to_string(i)));
+  }
+  // A further run has nothing to send and no body to read.
+  void expect_nothing_left_to_do() {
+    const auto appends = w.target.appends, bodies = w.source.body_fetches + w.target.body_fetches;
+    const auto again = w.run();
+    EXPECT_EQ(w.target.appends, appends) << "a second run sent an APPEND";
+    EXPECT_EQ(w.source.body_fetches + w.target.body_fetches, bodies) << "a second run read a body";
+    w.expect_in_order();
+  }
+  World w;
+};
+
+TEST_F(Contract, PlainMigrationIsCompleteVerifiedAndIdempotent) {
+  fill(150);
+  w.source.put(World::kUser, "Archive/2019", mail("old"), {"\\Seen", "$Forwarded"});
+  w.source.users[World::kUser]["Archive/2019"].subscribed = true;
+  const auto r = w.run();
+  EXPECT_EQ(r.exit, 0) << r.error;
+  w.expect_equal();
+  w.expect_in_order();
+  EXPECT_TRUE(w.target.users[World::kUser]["Archive/2019"].subscribed);
+  EXPECT_EQ(w.target.users[World::kUser]["Archive/2019"].messages.at(0).flags, (std::set<std::string>{"\\Seen", "$Forwarded"}));
+  EXPECT_EQ(w.query("SELECT count(*) FROM message WHERE state=4"), 151);
+  EXPECT_LT(w.target.appends, 10u) << "MULTIAPPEND was offered";
+  expect_nothing_left_to_do();
+  EXPECT_EQ(w.run("verify").exit, 0);
+}
+
+TEST_F(Contract, SameWithoutUidplusLiteralPlusMultiappendAndWithoutAll) {
+  for (const std::set<std::string>& hidden : std::vector<std::set<std::string>>{{"UIDPLUS"}, {"LITERAL+"}, {"MULTIAPPEND"}, {"UIDPLUS", "LITERAL+", "MULTIAPPEND", "NAMESPACE"}}) {
+    World world;
+    for (const auto& c : hidden) world.target.quirks.capabilities.erase(c);
+    for (int i = 0; i < 70; ++i) world.source.put(World::kUser, "INBOX", mail("m" + std::to_string(i % 60)));  // some equal
+    EXPECT_EQ(world.run().exit, 0);
+    world.expect_equal();
+    world.expect_in_order();
+    const auto before = world.target.appends;
+    world.run();
+    EXPECT_EQ(world.target.appends, before);
+    world.lose_state();
+    EXPECT_EQ(world.run().exit, 0);
+    EXPECT_EQ(world.target.appends, before) << "adopted, not sent again";
+    world.expect_in_order();
+  }
+}
+
+TEST_F(Contract, LargeBodyStreamsAndIsTheSame) {
+  std::string big = mail("big");
+  while (big.size() < 3 * 1024 * 1024) big += "line of a large attachment, again and again\r\n";
+  w.source.put(World::kUser, "INBOX", mail("before"));
+  w.source.put(World::kUser, "INBOX", big);
+  w.source.put(World::kUser, "INBOX", mail("after"));
+  EXPECT_EQ(w.run().exit, 0);
+  w.expect_equal();
+  EXPECT_EQ(w.target.bodies(World::kUser, "INBOX").at(1), big) << "and in its place";
+  w.expect_in_order();
+  w.lose_state();
+  const auto before = w.target.appends;
+  EXPECT_EQ(w.run().exit, 0);
+  EXPECT_EQ(w.target.appends, before);
+}
+
+TEST_F(Contract, EqualCopiesAreCopiedCountWise) {  // F38
+  for (int i = 0; i < 5; ++i) w.source.put(World::kUser, "INBOX", mail("same"));
+  EXPECT_EQ(w.run().exit, 0);
+  w.expect_equal();
+  w.lose_state();
+  w.target.users[World::kUser]["INBOX"].messages.pop_back();
+  EXPECT_EQ(w.run().exit, 0);
+  w.expect_equal("after one of five was lost with the state");
+}
+
+TEST_F(Contract, LostAnswerIsLookedAtAndNotSentAgain) {  // F13, F14
+  for (const bool multi : {true, false}) {
+    World world;
+    if (!multi) world.target.quirks.capabilities.erase("MULTIAPPEND");
+    for (int i = 0; i < 20; ++i) world.source.put(World::kUser, "INBOX", mail(std::to_string(i)));
+    world.target.lose_answer_of_append = 1;
+    EXPECT_EQ(world.run().exit, 0);
+    world.expect_equal(multi ? "multi" : "single");
+    world.expect_in_order();
+  }
+}
+
+TEST_F(Contract, ConnectionCutInTheMiddleOfALiteralLosesAndDoublesNothing) {
+  fill(10);
+  w.target.drop_in_append = 1;
+  EXPECT_EQ(w.run().exit, 0);
+  w.expect_equal();
+  w.expect_in_order();
+}
+
+TEST_F(Contract, ZombieThatEndsWithinTheSettleIsBoundAndNotDoubled) {  // F15
+  fill(10);
+  w.target.freeze_append = 1;
+  w.target.thaw = seconds(5);
+  w.settings.load.settle = seconds(10);
+  EXPECT_EQ(w.run().exit, 0);
+  w.expect_equal();
+  w.expect_in_order();
+}
+
+TEST_F(Contract, ZombieThatOutlivesTheSettleIsSweptAndReported) {  // F15, late sweep
+  fill(10);
+  w.source.put(World::kUser, "Z", mail("later"));
+  w.target.freeze_append = 1;
+  w.target.thaw = seconds(25);
+  w.settings.load.settle = seconds(10);
+  w.run();
+  EXPECT_GT(w.clock.now(), seconds(10)) << "the settle was waited for";
+  // The frozen session finishes after everything was sent again.
+  w.clock.pass(seconds(60));
+  EXPECT_EQ(w.target.bodies(World::kUser, "INBOX").size(), 20u) << "the zombie has doubled everything";
+  const auto r = w.run();
+  w.expect_equal("after the sweep");
+  EXPECT_EQ(w.query("SELECT count(*) FROM surplus WHERE removed=1"), 10);
+  w.expect_in_order();
+  EXPECT_EQ(r.exit, 0);
+}
+
+TEST_F(Contract, SurplusIsOnlyListedWithoutUidplusOrWhenItsUserTouchedIt) {
+  for (const bool uidplus : {true, false}) {
+    World world;
+    if (!uidplus) world.target.quirks.capabilities.erase("UIDPLUS");
+    world.source.put(World::kUser, "INBOX", mail("a"));
+    world.run();
+    // As if a second attempt had been made, and its zombie were here now, read by its user.
+    { state::Store store(world.settings.state, state::Store::Mode::existing); store.db().exec("UPDATE message SET attempts=2"); }
+    auto& copy = world.target.put(World::kUser, "INBOX", mail("a"));
+    if (uidplus) copy.flags.insert("\\Flagged");
+    world.run();
+    EXPECT_EQ(world.target.bodies(World::kUser, "INBOX").size(), 2u) << "left there";
+    EXPECT_EQ(world.query("SELECT count(*) FROM surplus WHERE removed=0"), 1) << "and listed";
+    world.expect_in_order();
+  }
+}
+
+TEST_F(Contract, UsersOwnCopyAndNewMailOnTheTargetAreNeverTouched) {
+  fill(3);
+  w.run();
+  w.target.put(World::kUser, "INBOX", mail("new mail"));
+  w.target.put(World::kUser, "INBOX", mail("message 1"));  // its user copied it
+  fill(1);
+  w.run();
+  const auto bodies = w.target.bodies(World::kUser, "INBOX");
+  EXPECT_EQ(std::count(bodies.begin(), bodies.end(), mail("new mail")), 1);
+  EXPECT_GE(std::count(bodies.begin(), bodies.end(), mail("message 1")), 2);
+  w.expect_in_order();
+}
+
+TEST_F(Contract, RefusedMultiappendThatKeptItsFirstMessagesIsLookedAt) {  // attack 3
+  fill(10);
+  w.source.put(World::kUser, "INBOX", std::string("X: y\r\n\r\npoison"));
+  fill(5);
+  w.target.quirks.keeps_first_of_refused_multi = true;
+  w.target.quirks.refuse = [](const ModelMessage& m) -> std::optional<std::string> {
+    if (m.octets.find("poison") != std::string::npos) return "NO Message looks bad";
+    return std::nullopt;
+  };
+  const auto r = w.run();
+  EXPECT_EQ(r.exit, 3);
+  EXPECT_EQ(w.target.bodies(World::kUser, "INBOX").size(), 15u);
+  EXPECT_EQ(w.query("SELECT count(*) FROM message WHERE state=7"), 1);
+  w.expect_in_order();
+}
+
+TEST_F(Contract, NoAfterACommitIsLookedAtBeforeAnythingIsSentAgain) {  // attack 3
+  for (const bool multi : {true, false}) {
+    World world;
+    if (!multi) world.target.quirks.capabilities.erase("MULTIAPPEND");
+    for (int i = 0; i < 5; ++i) world.source.put(World::kUser, "INBOX", mail(std::to_string(i)));
+    bool once = true;
+    world.target.quirks.refuses_after_storing = true;
+    world.target.quirks.refuse = [&](const ModelMessage&) -> std::optional<std::string> {
+      if (!std::exchange(once, false)) return std::nullopt;
+      return "NO [UNAVAILABLE] try later";
+    };
+    EXPECT_EQ(world.run().exit, 0);
+    world.expect_equal(multi ? "multi" : "single");
+    world.expect_in_order();
+  }
+}
+
+TEST_F(Contract, PoisonIsBisectedRepairedMinimallyAndElseQuarantinedWithItsWords) {
+  fill(30);
+  const std::string mbox = "From someone Mon Jan 1\r\n" + mail("mbox"), nul = mail("nul", std::string("a\0b\r\n", 5)), virus = mail("virus", "EICAR\r\n");
+  for (const auto& m : {mbox, nul, virus}) w.source.put(World::kUser, "INBOX", m);
+  fill(30);
+  w.target.quirks.nul_to_80 = false;
+  w.target.quirks.refuse = [](const ModelMessage& m) -> std::optional<std::string> {
+    if (m.octets.starts_with("From ")) return "NO Message contains invalid header";
+    if (m.octets.find('\0') != std::string::npos) return "NO Message contains NUL characters";
+    if (m.octets.find("EICAR") != std::string::npos) return "NO [CANNOT] virus found";
+    return std::nullopt;
+  };
+  const auto r = w.run();
+  EXPECT_EQ(r.exit, 3);
+  EXPECT_EQ(w.target.bodies(World::kUser, "INBOX").size(), 62u);
+  EXPECT_EQ(w.query("SELECT count(*) FROM note WHERE kind='repair'"), 2);
+  EXPECT_EQ(w.query("SELECT count(*) FROM note WHERE kind='quarantine' AND detail LIKE '%virus found%'"), 1);
+  std::size_t eml = 0;
+  for (const auto& f : std::filesystem::directory_iterator(w.settings.state + "/quarantine"))
+    if (f.path().extension() == ".eml") {
+      ++eml;
+      EXPECT_EQ(std::filesystem::file_size(f.path()), virus.size());
+    }
+  EXPECT_EQ(eml, 1u);
+  w.expect_in_order();
+  expect_nothing_left_to_do();
+  // Adopt knows repaired forms too (attack 2).
+  w.lose_state();
+  w.run();
+  EXPECT_EQ(w.target.bodies(World::kUser, "INBOX").size(), 62u);
+  // Raise the limit, retry.
+  w.target.quirks.refuse = nullptr;
+  EXPECT_EQ(w.run("retry").exit, 0);
+  EXPECT_EQ(w.target.bodies(World::kUser, "INBOX").size(), 63u);
+  w.expect_in_order();
+}
+
+TEST_F(Contract, RepairedMessageStoredBeforeACrashIsNotSentTwice) {  // attack 2
+  w.source.put(World::kUser, "INBOX", "From someone Mon Jan 1\r\n" + mail("mbox"));
+  w.target.quirks.refuse = [](const ModelMessage& m) -> std::optional<std::string> {
+    if (m.octets.starts_with("From ")) return "NO Message contains invalid header";
+    return std::nullopt;
+  };
+  w.target.lose_answer_of_append = 2;
+  w.run();
+  EXPECT_EQ(w.target.bodies(World::kUser, "INBOX").size(), 1u);
+  w.expect_in_order();
+}
+
+TEST_F(Contract, RawHeaderRewrittenByTheTargetIsBoundNotedAndNotSentTwice) {  // attack 1
+  w.source.put(World::kUser, "INBOX", mail("\xc3\x9c" "bersicht?"));
+  w.target.quirks.header_8bit_to_x = true;
+  w.target.lose_answer_of_append = 1;
+  const auto r = w.run();
+  EXPECT_EQ(r.exit, 0) << r.error;
+  EXPECT_EQ(w.target.bodies(World::kUser, "INBOX").size(), 1u);
+  EXPECT_EQ(w.query("SELECT count(*) FROM note WHERE kind='rewritten'"), 1);
+  w.lose_state();
+  EXPECT_EQ(w.run().exit, 0);
+  EXPECT_EQ(w.target.bodies(World::kUser, "INBOX").size(), 1u) << "adopted by E1x";
+  w.expect_in_order();
+}
+
+TEST_F(Contract, SourceThatDeletesAfterTheWindowLeftLeavesNoEndlessPending) {  // attack 4
+  // Die right after the window was stored, then the source loses the messages.
+  for (std::uint64_t n = 1;; ++n) {
+    World y;
+    for (int i = 0; i < 5; ++i) y.source.put(World::kUser, "INBOX", mail(std::to_string(i)));
+    y.run("run", n);
+    if (y.target.bodies(World::kUser, "INBOX").empty()) continue;
+    y.source.users[World::kUser]["INBOX"].messages.clear();
+    const auto r = y.run();
+    EXPECT_EQ(r.exit, 0) << r.error;
+    EXPECT_EQ(y.target.bodies(World::kUser, "INBOX").size(), 5u);
+    EXPECT_EQ(y.query("SELECT count(*) FROM message WHERE state IN (3,4)"), 5) << "bound from the stored E1";
+    y.expect_in_order();
+    break;
+  }
+}
+
+TEST_F(Contract, NewUidValidityAtTheSourceCopiesNothingAgain) {  // attacks 4, 5
+  fill(20);
+  w.run();
+  auto& box = w.source.users[World::kUser]["INBOX"];
+  box.uid_validity = 99;
+  for (auto& m : box.messages) m.uid += 500;
+  box.uid_next += 500;
+  w.source.put(World::kUser, "INBOX", mail("really new"));
+  const auto r = w.run();
+  EXPECT_EQ(r.exit, 0) << r.error;
+  EXPECT_EQ(r.appended, 1u);
+  w.expect_equal();
+  EXPECT_EQ(w.query("SELECT count(*) FROM message WHERE state=5"), 0) << "nothing is gone that exists";
+  w.expect_in_order();
+}
+
+TEST_F(Contract, UidValidityThatChangesBetweenInventoryAndLoadStopsThatMailboxOnly) {  // attack 5
+  fill(3);
+  w.source.put(World::kUser, "Other", mail("x"));
+  // The inventory alone: the target refuses the log-in.
+  w.target.passwords[World::kUser] = "other";
+  w.run();
+  w.target.passwords[World::kUser] = "secret";
+  w.source.users[World::kUser]["INBOX"].uid_validity = 77;
+  const auto r = w.run("load");
+  EXPECT_EQ(w.target.bodies(World::kUser, "Other").size(), 1u);
+  EXPECT_EQ(w.target.bodies(World::kUser, "INBOX").size(), 0u);
+  EXPECT_EQ(r.exit, 3);
+  EXPECT_EQ(w.query("SELECT count(*) FROM message WHERE state=5"), 0);
+  EXPECT_EQ(w.run().exit, 0);
+  w.expect_equal();
+  w.expect_in_order();
+}
+
+TEST_F(Contract, ShortListUnderOkIsNotTakenForComplete) {  // attack 5
+  fill(5);
+  w.source.quirks.short_lists = true;
+  const auto r = w.run();
+  EXPECT_EQ(r.exit, 3) << "the mailbox is named";
+  EXPECT_EQ(w.query("SELECT count(*) FROM message WHERE state=5"), 0);
+  w.source.quirks.short_lists = false;
+  EXPECT_EQ(w.run().exit, 0);
+  w.expect_equal();
+}
+
+TEST_F(Contract, MessageThatVanishedBeforeItWasCopiedIsGoneAndNeverAnEmptyMessage) {  // F42
+  for (const bool nil : {true, false}) {
+    World world;
+    world.source.quirks.nil_for_expunged = nil;
+    for (int i = 0; i < 3; ++i) world.source.put(World::kUser, "INBOX", mail(std::to_string(i)));
+    world.target.passwords[World::kUser] = "other";
+    world.run();  // the inventory only
+    world.target.passwords[World::kUser] = "secret";
+    auto& box = world.source.users[World::kUser]["INBOX"];
+    box.messages.erase(box.messages.begin() + 1);
+    const auto r = world.run("load");
+    EXPECT_EQ(world.target.bodies(World::kUser, "INBOX").size(), 2u);
+    EXPECT_EQ(world.query("SELECT count(*) FROM message WHERE state=5"), 1) << r.error;
+    EXPECT_EQ(r.exit, 0);
+    world.expect_in_order();
+  }
+}
+
+TEST_F(Contract, EmptyMessageIsQuarantinedAndNeverSent) {  // F35
+  fill(2);
+  w.source.put(World::kUser, "INBOX", "");
+  const auto r = w.run();
+  EXPECT_EQ(r.exit, 3);
+  EXPECT_EQ(w.query("SELECT count(*) FROM note WHERE kind='quarantine' AND detail LIKE '%no octets%'"), 1);
+  w.expect_in_order();
+}
+
+TEST_F(Contract, AppenduidThatCannotBeTrueIsNotBelieved) {  // S13, attack 11
+  using A = Quirks::AppendUid;
+  for (const A lie : {A::swapped, A::wrong_validity, A::absent}) {
+    World world;
+    world.target.quirks.append_uid = lie;
+    for (int i = 0; i < 10; ++i) world.source.put(World::kUser, "INBOX", mail(std::to_string(i)));
+    const auto r = world.run();
+    EXPECT_EQ(r.exit, 0) << static_cast<int>(lie) << r.error;
+    world.expect_equal();
+    world.expect_in_order();
+    EXPECT_EQ(world.run("verify").exit, 0);
+  }
+  World world;
+  world.target.quirks.append_uid = A::far_too_high;
+  for (int i = 0; i < 10; ++i) world.source.put(World::kUser, "INBOX", mail(std::to_string(i)));
+  EXPECT_EQ(world.run().exit, 4) << "plausible numbers that name nothing: verification says so";
+}
+
+TEST_F(Contract, AcknowledgedAndNowhereToBeFoundEndsAsQuarantinedWithItsStory) {  // attacks 6, 7
+  w.target.quirks.capabilities.erase("UIDPLUS");
+  w.target.quirks.hides_fresh = seconds(1000000);
+  fill(2);
+  const auto r = w.run();
+  EXPECT_EQ(r.exit, 3);
+  EXPECT_EQ(w.query("SELECT count(*) FROM message WHERE state<3"), 0) << "pending reaches 0";
+  EXPECT_EQ(w.query("SELECT count(*) FROM note WHERE kind='quarantine' AND detail LIKE '%said it stored%'"), 2);
+  w.expect_in_order();
+}
+
+TEST_F(Contract, AcknowledgedAndMovedByItsUserIsFoundInTheOtherMailbox) {  // attack 6
+  // Die when both are acknowledged and not yet bound; then their user moves one.
+  for (std::uint64_t n = 1;; ++n) {
+    World y;
+    y.target.quirks.capabilities.erase("UIDPLUS");
+    for (int i = 0; i < 2; ++i) y.source.put(World::kUser, "INBOX", mail(std::to_string(i)));
+    if (!y.run("run", n).died) FAIL() << "never acknowledged";
+    if (!std::filesystem::exists(y.settings.state + "/state.db") || y.query("SELECT count(*) FROM sqlite_schema WHERE name='message'") == 0) continue;
+    if (y.query("SELECT count(*) FROM message WHERE state=2") < 2) continue;
+    auto& inbox = y.target.users[World::kUser]["INBOX"];
+    y.target.put(World::kUser, "Moved", inbox.messages.back().octets);
+    inbox.messages.pop_back();
+    y.run();
+    EXPECT_EQ(y.target.bodies(World::kUser, "INBOX").size() + y.target.bodies(World::kUser, "Moved").size(), 2u) << "nothing was sent again";
+    EXPECT_EQ(y.query("SELECT count(*) FROM note WHERE kind='excluded' AND detail LIKE '%Moved%'"), 1);
+    y.expect_in_order();
+    break;
+  }
+}
+
+TEST_F(Contract, TargetMailboxMadeAnewIsBoundByContentBeforeAnythingElse) {  // attack 9
+  for (const bool lower_uidnext : {false, true}) {
+    World world;
+    for (int i = 0; i < 10; ++i) world.source.put(World::kUser, "INBOX", mail(std::to_string(i)));
+    world.run();
+    auto& box = world.target.users[World::kUser]["INBOX"];
+    if (!lower_uidnext) box.uid_validity = 500;
+    std::reverse(box.messages.begin(), box.messages.end());
+    std::uint32_t uid = 1;
+    box.messages.erase(box.messages.begin());  // one is not in the restored mailbox
+    for (auto& m : box.messages) m.uid = uid++;
+    box.uid_next = uid;
+    box.messages.insert(box.messages.begin(), ModelMessage{uid++, mail("a stranger"), {}, "17-Jul-2020 02:44:25 +0000", {}});
+    std::sort(box.messages.begin(), box.messages.end(), [](const auto& a, const auto& b) { return a.uid < b.uid; });
+    box.uid_next = lower_uidnext ? 10 : uid;
+    if (lower_uidnext) box.messages.pop_back();
+    const auto appends = world.target.appends;
+    const auto r = world.run();
+    EXPECT_EQ(world.target.appends, appends) << "nothing is sent again without being asked to";
+    EXPECT_EQ(r.exit, 3) << r.error << " the one that is missing is named";
+    EXPECT_EQ(world.query("SELECT count(*) FROM message WHERE state IN (3,4)"), 9);
+    world.expect_in_order();
+  }
+}
+
+TEST_F(Contract, StateLostWhileAZombieIsInFlightIsSweptOrListed) {  // attack 13
+  fill(5);
+  w.target.freeze_append = 1;
+  w.target.thaw = seconds(100000);
+  w.settings.load.settle = seconds(1);
+  // The first process is killed while the server sits on its window.
+  std::uint64_t n = 1;
+  for (; w.target.appends == 0; ++n) w.run("run", n);
+  w.lose_state();
+  EXPECT_EQ(w.run().exit, 0);
+  w.clock.pass(seconds(200000));
+  ASSERT_EQ(w.target.bodies(World::kUser, "INBOX").size(), 10u);
+  w.run();
+  EXPECT_EQ(w.query("SELECT count(*) FROM surplus"), 5) << "listed: this store sent them only once";
+  w.expect_in_order();
+}
+
+TEST_F(Contract, CopyLostBeforeItWasVerifiedIsNeverCalledItsUsersDoing) {  // attack 14
+  fill(3);
+  w.settings.verify = pipeline::VerifyLevel::none;
+  w.run();
+  w.target.users[World::kUser]["INBOX"].messages.pop_back();
+  EXPECT_EQ(w.run("verify").exit, 4);
+}
+
+TEST_F(Contract, VerifyNamesEveryPlantedFault) {
+  const auto plant = [](const std::function<void(World&, ModelMailbox&)>& fault) {
+    World world;
+    for (int i = 0; i < 5; ++i) world.source.put(World::kUser, "INBOX", mail(std::to_string(i)), {"\\Seen"});
+    world.source.put(World::kUser, "Sub", mail("sub"));
+    world.source.users[World::kUser]["Sub"].subscribed = true;
+    world.settings.verify = pipeline::VerifyLevel::none;  // so that nothing can be laid at a user's door
+    EXPECT_EQ(world.run().exit, 0);
+    fault(world, world.target.users[World::kUser]["INBOX"]);
+    const auto r = world.run("verify");
+    std::set<std::string> kinds;
+    for (const auto& d : r.verified.differences) kinds.insert(d.kind);
+    return std::make_pair(r.exit, kinds);
+  };
+  using R = std::pair<int, std::set<std::string>>;
+  EXPECT_EQ(plant([](World&, ModelMailbox&) {}), R(0, {}));
+  EXPECT_EQ(plant([](World&, ModelMailbox& b) { b.messages.pop_back(); }), R(4, {"absent"}));
+  EXPECT_EQ(plant([](World& x, ModelMailbox&) { x.target.put(World::kUser, "INBOX", mail("3")); }), R(4, {"duplicate"}));
+  EXPECT_EQ(plant([](World&, ModelMailbox& b) { std::swap(b.messages[0].octets, b.messages[1].octets); }), R(4, {"another body"}));
+  EXPECT_EQ(plant([](World&, ModelMailbox& b) { b.messages[0].octets += "x"; }), R(4, {"another body"}));
+  EXPECT_EQ(plant([](World&, ModelMailbox& b) { b.messages[0].flags = {"\\Flagged"}; }), R(4, {"flags"}));
+  EXPECT_EQ(plant([](World&, ModelMailbox& b) { b.messages[0].date = "18-Jul-2020 02:44:25 +0000"; }), R(4, {"date"}));
+  EXPECT_EQ(plant([](World& x, ModelMailbox&) { x.target.users[World::kUser]["Sub"].subscribed = false; }), R(4, {"subscription"}));
+  EXPECT_EQ(plant([](World& x, ModelMailbox&) { x.source.put(World::kUser, "INBOX", mail("new")); }), R(3, {"new at the source"}));
+  EXPECT_EQ(plant([](World& x, ModelMailbox&) { x.source.users[World::kUser]["New"]; }), R(3, {"new mailbox"}));
+  EXPECT_EQ(plant([](World& x, ModelMailbox& b) {
+              // UIDs swapped on the target: bodies are all there, in another order.
+              std::swap(b.messages[0].octets, b.messages[4].octets);
+              x.target.put(World::kUser, "INBOX", mail("stranger"));
+            }),
+            R(4, {"another body"}));
+}
+
+TEST_F(Contract, WhatItsUserChangedAfterVerificationIsExplained) {
+  fill(3);
+  w.run();
+  auto& box = w.target.users[World::kUser]["INBOX"];
+  box.messages[0].flags = {"\\Seen"};
+  EXPECT_EQ(w.run("verify").exit, 0) << "flags of what had been verified";
+  box.messages.pop_back();
+  EXPECT_EQ(w.run("verify").exit, 3) << "every absence is said aloud";
+  box.messages[0].octets += "x";
+  EXPECT_EQ(w.run("verify").exit, 4) << "never a body";
+}
+
+TEST_F(Contract, DatesThatServersSpoilAreReplacedOrNoted) {  // F36
+  w.source.put(World::kUser, "INBOX", mail("bad")).date = "00-Jan-0000 00:00:00 +0000";
+  w.source.put(World::kUser, "INBOX", mail("old")).date = "01-Jan-1960 00:00:00 +0000";
+  w.source.put(World::kUser, "INBOX", mail("good")).date = "05-May-2011 05:05:05 +0500";
+  EXPECT_EQ(w.run().exit, 0);
+  const auto& m = w.target.users[World::kUser]["INBOX"].messages;
+  EXPECT_EQ(m[0].date, "17-Jul-2020 02:44:25 +0000") << "the Date: header";
+  EXPECT_EQ(m[1].date, "17-Jul-2020 02:44:25 +0000");
+  EXPECT_EQ(m[2].date, " 5-May-2011 05:05:05 +0500");
+  EXPECT_EQ(w.query("SELECT count(*) FROM note WHERE kind='date'"), 2);
+  World x;
+  x.target.quirks.forgets_dates = true;
+  x.source.put(World::kUser, "INBOX", mail("a"));
+  EXPECT_EQ(x.run().exit, 0);
+  EXPECT_EQ(x.query("SELECT count(*) FROM note WHERE kind='date' AND detail LIKE '%the target stores%'"), 1);
+  EXPECT_EQ(x.run("verify").exit, 0) << "a difference on record is explained";
+}
+
+TEST_F(Contract, FlagsThatTheTargetDoesNotKeepAreLeftOutAndListed) {  // F37
+  w.source.put(World::kUser, "INBOX", mail("a"), {"\\Seen", "$Forwarded", "foo[1]", "\\Recent", "\\Odd"});
+  w.target.quirks.permanent_flags = "(\\Seen \\Answered)";
+  EXPECT_EQ(w.run().exit, 0);
+  EXPECT_EQ(w.target.users[World::kUser]["INBOX"].messages.at(0).flags, (std::set<std::string>{"\\Seen"}));
+  EXPECT_EQ(w.query("SELECT count(*) FROM note WHERE kind='flags' AND detail LIKE '%$Forwarded%' AND detail LIKE '%foo[1]%'"), 1);
+  EXPECT_EQ(w.run("verify").exit, 0);
+}
+
+TEST_F(Contract, QuotaStopsTheAccountAtOnceAndKeepsItsMessagesPending) {  // F27
+  fill(100);
+  int left = 70;
+  w.target.quirks.capabilities.erase("MULTIAPPEND");
+  w.target.quirks.refuse = [&](const ModelMessage&) -> std::optional<std::string> {
+    if (left-- > 0) return std::nullopt;
+    return "NO [OVERQUOTA] Quota exceeded";
+  };
+  const auto r = w.run();
+  EXPECT_EQ(r.exit, 3);
+  EXPECT_EQ(w.query("SELECT count(*) FROM message WHERE state=7"), 0) << "a full account is no reason to quarantine";
+  EXPECT_EQ(w.query("SELECT count(*) FROM message WHERE state<3"), 30);
+  w.target.quirks.refuse = nullptr;
+  EXPECT_EQ(w.run().exit, 0);
+  w.expect_equal();
+  w.expect_in_order();
+}
+
+TEST_F(Contract, WrongPasswordIsTriedOnceAndBusyIsNotAWrongPassword) {  // F24, F26
+  fill(1);
+  w.source.passwords[World::kUser] = "other";
+  const auto r = w.run();
+  EXPECT_EQ(w.source.logins, 1u);
+  EXPECT_EQ(r.exit, 3);
+  w.source.passwords[World::kUser] = "secret";
+  w.source.refuse_logins = 2;
+  EXPECT_EQ(w.run().exit, 0) << "put off twice, then let in";
+  w.expect_equal();
+}
+
+TEST_F(Contract, FlagsChangedAtTheSourceAreBroughtWithoutUndoingTheTargetsOwn) {
+  w.source.put(World::kUser, "INBOX", mail("a"), {"\\Seen"});
+  w.run();
+  auto& there = w.target.users[World::kUser]["INBOX"].messages.at(0);
+  there.flags.insert("\\Flagged");  // its user
+  w.source.users[World::kUser]["INBOX"].messages.at(0).flags = {"\\Answered"};
+  ++w.source.users[World::kUser]["INBOX"].modseq;
+  w.run();
+  EXPECT_EQ(there.flags, (std::set<std::string>{"\\Answered", "\\Flagged"}));
+  w.expect_in_order();
+}
+
+TEST_F(Contract, PlanWritesNothingOnEitherServer) {  // I8
+  fill(3);
+  w.target.put(World::kUser, "INBOX", mail("there"));
+  w.target.read_only = true;
+  w.run("plan");
+  EXPECT_TRUE(w.target.violations.empty());
+  EXPECT_EQ(w.target.appends, 0u);
+}
+
+TEST_F(Contract, TwoAccountsWithOneTargetLogInAreNotPouredTogether) {
+  std::ofstream(w.settings.roster) << "address;password;source_login;target_login\njane@example.org;secret;jane;jane\nbob@example.org;secret;bob;jane\n";
+  w.source.passwords["bob"] = "secret";
+  w.source.users["bob"]["INBOX"];
+  w.source.put("bob", "INBOX", mail("bob's"));
+  fill(1);
+  EXPECT_EQ(w.run().exit, 3);
+  EXPECT_EQ(w.target.bodies(World::kUser, "INBOX").size(), 1u);
+}
+
+TEST_F(Contract, StateOfOtherServersIsRefused) {
+  fill(1);
+  w.run();
+  w.settings.target.port = 999;
+  const auto r = w.run();
+  EXPECT_EQ(r.exit, 10);
+  EXPECT_NE(r.error.find("--same-servers"), std::string::npos) << r.error;
+}
+
+}  // namespace
+}  // namespace test

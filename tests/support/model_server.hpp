@@ -1,0 +1,120 @@
+// An IMAP server as a model, behind imap::Transport: strict about what clients may send, with switches for what real servers
+// are known to do wrong. No sockets, no threads, no real time: one world, one schedule.
+//
+// What it takes for granted is what Dovecot, Cyrus and Courier were seen to do; each Quirk names its server.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/clock.hpp"
+#include "imap/client/transport.hpp"
+
+namespace test {
+
+// Time that passes only when somebody sleeps.
+class VirtualClock final : public base::Clock {
+ public:
+  std::chrono::milliseconds now() override { return now_; }
+  std::int64_t unix_seconds() override { return 1'700'000'000 + now_.count() / 1000; }
+  boost::asio::awaitable<void> sleep(std::chrono::milliseconds d) override;
+  void pass(std::chrono::milliseconds d);
+  std::function<void()> on_sleep;  // after time has moved
+
+ private:
+  std::chrono::milliseconds now_{0};
+};
+
+struct ModelMessage {
+  std::uint32_t uid = 0;
+  std::string octets;
+  std::set<std::string> flags;
+  std::string date = "17-Jul-2020 02:44:25 +0000";
+  std::chrono::milliseconds visible_at{0};
+};
+
+struct ModelMailbox {
+  std::uint32_t uid_validity = 1;
+  std::uint32_t uid_next = 1;
+  std::vector<ModelMessage> messages;
+  bool subscribed = false;
+  std::string attributes;  // "\\Noselect"
+  std::uint64_t modseq = 1;
+};
+
+struct Quirks {
+  std::set<std::string> capabilities = {"IMAP4REV1", "UIDPLUS", "LITERAL+", "MULTIAPPEND", "NAMESPACE"};
+  // The server refuses a message: its words, or nothing.
+  std::function<std::optional<std::string>(const ModelMessage&)> refuse;
+  bool bare_lf_to_crlf = true;      // Dovecot, Courier
+  bool nul_to_80 = true;            // Dovecot
+  bool header_8bit_to_x = false;    // Cyrus, munge8bit
+  bool keeps_first_of_refused_multi = false;  // breaks RFC 3502
+  bool refuses_after_storing = false;         // NO [UNAVAILABLE] although stored
+  enum class AppendUid { honest, swapped, wrong_validity, absent, far_too_high } append_uid = AppendUid::honest;
+  bool forgets_dates = false;       // stores "now"
+  std::optional<std::string> permanent_flags;  // "(\\Seen \\*)"
+  bool nil_for_expunged = true;     // FETCH of a vanished message: OK and NIL (RFC 2180); else nothing
+  std::chrono::milliseconds hides_fresh{0};    // new messages show only later
+  bool short_lists = false;         // UID FETCH 1:n leaves out the last under OK
+};
+
+class ModelServer {
+ public:
+  explicit ModelServer(VirtualClock& clock, std::string name) : clock_(clock), name_(std::move(name)) {}
+
+  Quirks quirks;
+  std::map<std::string, std::map<std::string, ModelMailbox>> users;  // login -> mailbox -> messages
+  std::map<std::string, std::string> passwords;
+  bool read_only = false;  // a source: every changing command is a violation
+
+  // Faults. Counted in APPEND commands over all connections, from 1; 0 = never.
+  std::uint64_t lose_answer_of_append = 0;    // stores, then closes
+  std::uint64_t freeze_append = 0;            // says nothing more; stores only after `thaw`
+  std::chrono::milliseconds thaw{5000};
+  std::uint64_t drop_in_append = 0;           // closes in the middle of the literal
+  std::uint64_t refuse_logins = 0;            // the next n log-ins are put off: [UNAVAILABLE]
+
+  // Seen.
+  std::uint64_t appends = 0, appended_messages = 0, logins = 0, body_fetches = 0;
+  std::vector<std::string> commands;          // verbs
+  std::vector<std::string> violations;
+
+  ModelMessage& put(const std::string& user, const std::string& mailbox, std::string octets, std::set<std::string> flags = {});
+  std::vector<std::string> bodies(const std::string& user, const std::string& mailbox) const;
+  void tick();  // what was frozen and is due is done
+
+  std::unique_ptr<imap::Transport> connect(std::function<void()> step);
+
+ private:
+  friend class ModelConnection;
+  struct Frozen {
+    std::string user, mailbox;
+    std::vector<ModelMessage> messages;
+    std::chrono::milliseconds due;
+  };
+  ModelMessage stored_form(ModelMessage m) const;
+  VirtualClock& clock_;
+  std::string name_;
+  std::vector<Frozen> frozen_;
+};
+
+class ModelDialer final : public imap::Dialer {
+ public:
+  ModelDialer(ModelServer& source, ModelServer& target) : source_(source), target_(target) {}
+  boost::asio::awaitable<std::unique_ptr<imap::Transport>> dial(base::Endpoint endpoint) override;
+  std::function<void()> step;  // before each read and write; may throw
+
+ private:
+  ModelServer& source_;
+  ModelServer& target_;
+};
+
+}  // namespace test
