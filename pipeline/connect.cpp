@@ -61,8 +61,9 @@ asio::awaitable<std::unique_ptr<imap::Session>> Migration::open_session(Side sid
     auto query = [host = endpoint.host, port = endpoint.port](state::Db& db) { return state::pinned(db, host, port); };
     const auto pin = co_await store_.run(std::move(query));
     if (!pin.empty()) options.endpoint.pins.push_back(pin);
-    // A certificate nobody vouches for, on this very machine: taken once, shown, and pinned from then on.
-    if (base::is_loopback(endpoint.host))
+    // A certificate nobody vouches for, on this very machine: taken once, shown, and pinned from then on. Not where a CA was
+    // named: then it is that CA's word that counts.
+    if (base::is_loopback(endpoint.host) && endpoint.ca_file.empty())
       options.endpoint.accept_unknown = [&endpoint, log = log_, this](const std::string& fingerprint) {
         log->warn("The certificate of {}:{} is signed by nobody we know. As the server is on this machine it is accepted and remembered: {}",
                   endpoint.host, endpoint.port, fingerprint);

@@ -278,7 +278,7 @@ std::string report_text(const json::object& r) {
   }
   for (const auto& a : r.at("accounts").as_array())
     for (const auto& m : a.as_object().at("mailboxes").as_array())
-      if (const auto w = word(m.as_object(), "not_migrated"); !w.empty()) lines.push_back(fmt::format("{}, mailbox \"{}\": {}", word(a.as_object(), "account"), word(m.as_object(), "mailbox"), w));
+      if (const auto w = word(m.as_object(), "not_migrated"); !w.empty() && !w.starts_with("holds no messages")) lines.push_back(fmt::format("{}, mailbox \"{}\": {}", word(a.as_object(), "account"), word(m.as_object(), "mailbox"), w));
   section("Seen at the source and not migrated", lines);
   lines.clear();
   for (const auto& e : r.at("events").as_array()) {

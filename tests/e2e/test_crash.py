@@ -1,0 +1,120 @@
+"""kill -9, frozen servers, lost answers and restarts on real servers: nothing lost, nothing twice."""
+import os, random, shutil, signal, subprocess, sys, time
+import support
+from support import FIXTURES, PROGRAM, SANITIZED, Sandbox
+
+
+class Kill(Sandbox):
+    users = [(f"u{i}", "secret", f"u{i}") for i in range(1, 6)]
+    messages = 400
+
+    def test_thirty_kills_of_one_migration(self):
+        chance = random.Random(int(os.environ.get("SEED", "20")))
+        rounds, kills = int(os.environ.get("KILLS", "30")), 0
+        reached = []
+        for n in range(rounds):
+            p = subprocess.Popen([str(a) for a in self.argv("run", "--settle", 1, "--quiet")], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            # Until the first APPENDs, then a little further each time, so that the kills are spread over the whole migration.
+            deadline = time.monotonic() + chance.uniform(0.05, 0.35) * (6 if SANITIZED else 1)
+            while p.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.002)
+            if p.poll() is None:
+                p.kill()
+                kills += 1
+            p.wait()
+            p.stdout.close()
+        r = self.report("run", "--settle", 1)
+        print(f"{kills} kills of {rounds}; the last run sent {r['run']['appended']} of {r['books']['inventory']}", file=sys.stderr)
+        self.assertGreaterEqual(kills, rounds // 3)
+        self.expect_clean("after the kills")
+        self.assertEqual(r["books"]["bound"], r["books"]["inventory"])
+        log = self.dir / "commands"
+        port = self.relay("--log", log)
+        self.assertEqual(self.report("run", "--same-servers", target_port=port)["run"]["appended"], 0)
+        shutil.rmtree(self.state)
+        self.assertEqual(self.report("run", target_port=port)["run"]["appended"], 0)
+        self.assertNotIn("APPEND", log.read_text())
+        self.tool("verify", "--same-servers")
+
+
+class Faults(Sandbox):
+    users = [("u1", "secret", "u1"), ("u2", "secret", "u2")]
+    messages = 150
+
+    def test_lost_answers_and_cuts_at_every_point_of_an_append(self):
+        for options in (["--drop-tagged", r"\bAPPEND :2"], ["--cut-on", r"\bAPPEND :2", "--cut-when", "before"], ["--cut-on", r"\bAPPEND :2", "--cut-when", "middle"],
+                        ["--cut-on", r"\bAPPEND :2", "--cut-when", "after"], ["--cut-on", r"\bAPPEND :2", "--cut-when", "complete"], ["--cut-after-octets", "20000"]):
+            for hide in ([], ["--hide", "MULTIAPPEND,UIDPLUS"]):
+                with self.subTest(fault=options, hide=hide):
+                    support.run(FIXTURES / "sandbox.sh", "stop", self.dir, "target")
+                    shutil.rmtree(self.dir / "target-mail", ignore_errors=True)
+                    shutil.rmtree(self.state, ignore_errors=True)
+                    support.run(FIXTURES / "sandbox.sh", "start", self.dir, "target")
+                    r = self.report("run", "--settle", 1, target_port=self.relay(*options, *hide))
+                    self.expect_clean(str(options))
+                    self.assertEqual(r["books"]["pending"], 0)
+
+    def test_server_frozen_in_an_append_that_finishes_later(self):
+        """F15: the old session stores its window after we have looked, reconnected and sent it again."""
+        p = subprocess.Popen([str(a) for a in self.argv("run", "--settle", 1, "--timeout", 2, "--jobs", 1, "--json")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        frozen = []
+        end = time.monotonic() + 60
+        while not frozen and time.monotonic() < end and p.poll() is None:
+            for e in os.listdir("/proc"):
+                if not e.isdigit():
+                    continue
+                try:
+                    command = open(f"/proc/{e}/cmdline", "rb").read()
+                    text = command.decode("latin-1")
+                    if "dovecot/imap" not in text or "imap-login" in text:
+                        continue
+                    environment = open(f"/proc/{e}/environ", "rb").read().decode("latin-1")
+                    if f"{self.dir}/target" not in environment and str(self.dir) not in os.readlink(f"/proc/{e}/cwd") + environment:
+                        continue
+                    if (self.dir / "target-mail" / "u1").exists() and any((self.dir / "target-mail" / "u1").rglob("cur/*")):
+                        os.kill(int(e), signal.SIGSTOP)
+                        frozen.append(int(e))
+                except OSError:
+                    continue
+            time.sleep(0.001)
+        try:
+            out, err = p.communicate(timeout=120)
+        finally:
+            for pid in frozen:
+                try:
+                    os.kill(pid, signal.SIGCONT)
+                except ProcessLookupError:
+                    pass
+        time.sleep(2)
+        self.tool("run", "--settle", 1, exit=None)
+        self.assertIn(self.code, (0, 3))
+        code, verdict = self.judge()
+        if code != 0:
+            # A copy that came too late to be taken away must at least be on the list.
+            text = self.tool("report")
+            self.assertIn("Surplus", text)
+        print("frozen:", len(frozen), "clean:", code == 0, file=sys.stderr)
+
+    def test_target_restarted_in_the_middle(self):
+        p = subprocess.Popen([str(a) for a in self.argv("run", "--settle", 1, "--json")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        time.sleep(0.6 if SANITIZED else 0.15)
+        support.run(FIXTURES / "sandbox.sh", "stop", self.dir, "target")
+        time.sleep(0.5)
+        support.run(FIXTURES / "sandbox.sh", "start", self.dir, "target")
+        p.communicate(timeout=120)
+        self.report("run", "--settle", 1, "--same-servers")
+        self.expect_clean()
+
+    def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(self):
+        p = subprocess.Popen([str(a) for a in self.argv("run", "--settle", 1)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        time.sleep(0.8 if SANITIZED else 0.12)
+        p.send_signal(signal.SIGINT)
+        out, err = p.communicate(timeout=60)
+        self.assertIn(p.returncode, (130, 0), err)
+        if p.returncode == 130:
+            self.assertIn("run the same command again", out)
+        self.report("run", "--settle", 1)
+        self.expect_clean()
+
+
+support.main()
