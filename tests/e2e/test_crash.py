@@ -56,44 +56,40 @@ class Faults(Sandbox):
 
     def test_server_frozen_in_an_append_that_finishes_later(self):
         """F15: the old session stores its window after we have looked, reconnected and sent it again."""
-        p = subprocess.Popen([str(a) for a in self.argv("run", "--settle", 1, "--timeout", 2, "--jobs", 1, "--json")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        master = next(self.dir.rglob("target*/master.pid")).read_text().strip()
+        # Slowed down, so that there is time to hit it in the middle of a window.
+        port = self.relay("--delay", 60)
+        p = subprocess.Popen([str(a) for a in self.argv("run", "--settle", 1, "--timeout", 2, "--jobs", 1, "--json", "--only", "u1@*", target_port=port)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         frozen = []
         end = time.monotonic() + 60
         while not frozen and time.monotonic() < end and p.poll() is None:
-            for e in os.listdir("/proc"):
-                if not e.isdigit():
-                    continue
-                try:
-                    command = open(f"/proc/{e}/cmdline", "rb").read()
-                    text = command.decode("latin-1")
-                    if "dovecot/imap" not in text or "imap-login" in text:
+            if any((self.dir / "target-mail" / "u1").rglob("tmp/*")) if (self.dir / "target-mail" / "u1").exists() else False:
+                for e in filter(str.isdigit, os.listdir("/proc")):
+                    try:
+                        with open(f"/proc/{e}/stat") as f:
+                            name, rest = f.read().rsplit(")", 1)
+                        if rest.split()[1] == master and name.endswith("(imap"):
+                            os.kill(int(e), signal.SIGSTOP)
+                            frozen.append(int(e))
+                    except OSError:
                         continue
-                    environment = open(f"/proc/{e}/environ", "rb").read().decode("latin-1")
-                    if f"{self.dir}/target" not in environment and str(self.dir) not in os.readlink(f"/proc/{e}/cwd") + environment:
-                        continue
-                    if (self.dir / "target-mail" / "u1").exists() and any((self.dir / "target-mail" / "u1").rglob("cur/*")):
-                        os.kill(int(e), signal.SIGSTOP)
-                        frozen.append(int(e))
-                except OSError:
-                    continue
-            time.sleep(0.001)
         try:
-            out, err = p.communicate(timeout=120)
+            p.communicate(timeout=120)
         finally:
             for pid in frozen:
                 try:
                     os.kill(pid, signal.SIGCONT)
                 except ProcessLookupError:
                     pass
+        self.assertTrue(frozen, "no server process was caught in an APPEND")
         time.sleep(2)
-        self.tool("run", "--settle", 1, exit=None)
+        # What the thawed session stored too late is swept by the next run, or is on the list.
+        self.tool("run", "--settle", 1, "--same-servers", exit=None)
         self.assertIn(self.code, (0, 3))
         code, verdict = self.judge()
-        if code != 0:
-            # A copy that came too late to be taken away must at least be on the list.
-            text = self.tool("report")
-            self.assertIn("Surplus", text)
         print("frozen:", len(frozen), "clean:", code == 0, file=sys.stderr)
+        if code != 0:
+            self.assertIn("Surplus", self.tool("report"), verdict)
 
     def test_target_restarted_in_the_middle(self):
         p = subprocess.Popen([str(a) for a in self.argv("run", "--settle", 1, "--json")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -1,0 +1,18 @@
+#!/bin/sh
+# Installs what is needed (Debian 12, as root), builds, and runs every test: unit tests, protocol scripts, the contract against
+# a model server, the crash sweep and the end-to-end tests on private Dovecots, all of it under AddressSanitizer and
+# UndefinedBehaviorSanitizer with warnings as errors. About ten minutes on two cores.
+#
+#   tests/run.sh [ctest options]          e.g.  tests/run.sh -L unit
+#   MAIL_CORPUS=DIR tests/run.sh          also moves the real mail (*.eml) in DIR
+set -eu
+cd "$(dirname "$0")/.."
+. fixtures/packages.sh
+need_packages $BUILD_PACKAGES $TEST_PACKAGES
+
+cmake --preset ci
+cmake --build --preset ci --parallel "$(nproc)"
+[ -n "${MAIL_CORPUS:-}" ] || echo "MAIL_CORPUS is not set: NOT TESTED WITH REAL MAIL" >&2
+# Halt on the first report of a sanitizer, and let no child hide one.
+export ASAN_OPTIONS=abort_on_error=0:exitcode=99:detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
+ctest --preset ci --parallel "$(nproc)" --no-tests=error "$@"
