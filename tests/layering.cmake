@@ -1,3 +1,4 @@
+cmake_minimum_required(VERSION 3.25)
 # A floor includes only floors below it; extract and load never meet except in pipeline; protocol knows no network.
 set(base_may base)
 set(imap_may base imap)

@@ -8,16 +8,27 @@ class Kill(Sandbox):
     users = [(f"u{i}", "secret", f"u{i}") for i in range(1, 6)]
     messages = 400
 
+    def stored(self):
+        n = 0
+        for box in (self.dir / "target-mail").glob("*/Maildir"):
+            for folder in (box, *box.glob(".*")):
+                try:
+                    n += sum(1 for _ in os.scandir(folder / "cur")) if (folder / "cur").is_dir() else 0
+                except OSError:
+                    pass
+        return n
+
     def test_thirty_kills_of_one_migration(self):
         chance = random.Random(int(os.environ.get("SEED", "20")))
         rounds, kills = int(os.environ.get("KILLS", "30")), 0
-        reached = []
+        total = len(self.users) * self.messages
         for n in range(rounds):
+            # Killed when the target holds so many messages, so that the kills are spread over the whole migration.
+            at = chance.uniform(n, n + 1) * total / rounds
             p = subprocess.Popen([str(a) for a in self.argv("run", "--settle", 1, "--quiet")], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-            # Until the first APPENDs, then a little further each time, so that the kills are spread over the whole migration.
-            deadline = time.monotonic() + chance.uniform(0.05, 0.35) * (6 if SANITIZED else 1)
-            while p.poll() is None and time.monotonic() < deadline:
-                time.sleep(0.002)
+            while p.poll() is None and self.stored() < at:
+                time.sleep(0.001)
+            time.sleep(chance.uniform(0, 0.02))
             if p.poll() is None:
                 p.kill()
                 kills += 1
@@ -25,7 +36,7 @@ class Kill(Sandbox):
             p.stdout.close()
         r = self.report("run", "--settle", 1)
         print(f"{kills} kills of {rounds}; the last run sent {r['run']['appended']} of {r['books']['inventory']}", file=sys.stderr)
-        self.assertGreaterEqual(kills, rounds // 3)
+        self.assertGreaterEqual(kills, rounds * 2 // 3)
         self.expect_clean("after the kills")
         self.assertEqual(r["books"]["bound"], r["books"]["inventory"])
         log = self.dir / "commands"

@@ -17,6 +17,8 @@ struct Variant {
   bool large;  // with a body that is streamed
 };
 
+void PrintTo(const Variant& v, std::ostream* os) { *os << v.name; }
+
 void prepare(World& w, const Variant& v) {
   for (const auto& c : v.hidden) w.target.quirks.capabilities.erase(c);
   w.settings.load.settle = std::chrono::seconds(10);
@@ -69,6 +71,7 @@ TEST_P(CrashSweep, DyingBeforeAnyStepLosesAndDoublesNothing) {
     const auto resumed = w.run();
     ASSERT_FALSE(resumed.died);
     ASSERT_EQ(resumed.error, "") << "resume after step " << n;
+    ASSERT_EQ(resumed.exit, 0) << "resume after step " << n << "\n" << pipeline::report_text(resumed.report);
     expect_exactly_once(w, "crash before step " + std::to_string(n));
     if (HasFatalFailure()) return;
     if (!died) break;

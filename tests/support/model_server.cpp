@@ -117,6 +117,8 @@ void ModelServer::tick() {
       continue;
     }
     auto& box = users[it->user][it->mailbox];
+    // What would have been refused is refused late as well, though nobody hears it.
+    if (quirks.refuse && std::any_of(it->messages.begin(), it->messages.end(), [&](const auto& m) { return quirks.refuse(m).has_value(); })) it->messages.clear();
     for (auto& m : it->messages) {
       m.uid = box.uid_next++;
       box.messages.push_back(stored_form(std::move(m)));
