@@ -98,6 +98,7 @@ Fingerprint Fingerprinter::finish() {
   flush();
   Fingerprint f;
   f.octets = octets_;
+  f.header_8bit = header_8bit_;
   f.e1 = end(e1_.get());
   const Digest e0 = end(e0_.get());
   std::copy_n(e0.begin(), f.e0.size(), f.e0.begin());

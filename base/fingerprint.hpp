@@ -28,6 +28,7 @@ struct DigestHash {
 struct Fingerprint {
   Digest e1{};
   std::array<std::uint8_t, 8> e0{};  // the first 8 octets: it is a remark, never a decision
+  bool header_8bit = false;          // the header holds an octet >= 0x80
   std::optional<Digest> e1x;         // only where it can differ from E1: see Fingerprinter
   Octets octets = 0;
 };

@@ -28,11 +28,35 @@ asio::awaitable<base::Result<void>> SourceReader::open(state::MailboxRow mailbox
   co_return base::Result<void>{};
 }
 
+void SourceReader::expect_open() const {
+  if (session_.open_mailbox() != mailbox_.wire)
+    throw base::Failed({Scope::account, Remedy::reconnect,
+                        fmt::format("Internal error: {} stands in \"{}\", not in \"{}\". Nothing was read.", session_.who(),
+                                    base::printable(session_.open_mailbox()), base::printable(mailbox_.wire))});
+}
+
+asio::awaitable<imap::ReadMessage> SourceReader::read_afresh(Uid uid) {
+  auto other = co_await open_session_();
+  auto opened = co_await other->examine(mailbox_.wire);
+  imap::ReadMessage m;
+  m.envelope.uid = uid;
+  m.found = imap::BodyFound::refused;
+  m.words = "the mailbox could not be opened a second time";
+  if (opened && opened->uid_validity == mailbox_.uid_validity) {
+    auto read = co_await imap::read_messages(*other, std::vector<Uid>(1, uid), imap::Keep::octets, base::Fingerprinter::E1x::if_8bit);
+    m = std::move(read.front());
+  }
+  co_await other->logout();
+  co_return m;
+}
+
 asio::awaitable<std::vector<imap::ReadMessage>> SourceReader::read(std::vector<Uid> uids) {
+  expect_open();
   co_return co_await imap::read_messages(session_, std::move(uids), imap::Keep::octets, base::Fingerprinter::E1x::if_8bit);
 }
 
 asio::awaitable<imap::ReadMessage> SourceReader::stream(Uid uid, imap::BodyReceiver& receiver) {
+  expect_open();
   co_return co_await imap::stream_message(session_, uid, receiver, base::Fingerprinter::E1x::if_8bit);
 }
 

@@ -21,10 +21,14 @@ class SourceReader {
   boost::asio::awaitable<std::vector<imap::ReadMessage>> read(std::vector<base::Uid> uids);
   boost::asio::awaitable<imap::ReadMessage> stream(base::Uid uid, imap::BodyReceiver& receiver);
   boost::asio::awaitable<base::Result<std::vector<base::Uid>>> confirm_absent(std::vector<base::Uid> uids);
+  // One body in a session of its own: what one session refuses may be the session's fault.
+  boost::asio::awaitable<imap::ReadMessage> read_afresh(base::Uid uid);
 
  private:
   // All UIDs there are; an error unless the list is complete and of the right UIDVALIDITY.
   boost::asio::awaitable<base::Result<std::vector<base::Uid>>> list(imap::Session& session);
+  // A UID means nothing outside its mailbox: throws if the session stands in another one.
+  void expect_open() const;
   imap::Session& session_;
   OpenSession open_session_;
   state::MailboxRow mailbox_;

@@ -18,6 +18,8 @@ class BodySource {
   virtual boost::asio::awaitable<base::Result<void>> open(state::MailboxRow mailbox) = 0;
   // Of the open mailbox; the rows are those of its present UIDVALIDITY.
   virtual boost::asio::awaitable<std::vector<imap::ReadMessage>> read(std::vector<base::Uid> uids) = 0;
+  // One body in a session of its own.
+  virtual boost::asio::awaitable<imap::ReadMessage> read_afresh(base::Uid uid) = 0;
   virtual boost::asio::awaitable<imap::ReadMessage> stream(base::Uid uid, imap::BodyReceiver& receiver) = 0;
   // Those of the UIDs that two complete lists of two sessions lack; an error where such lists cannot be had.
   virtual boost::asio::awaitable<base::Result<std::vector<base::Uid>>> confirm_absent(std::vector<base::Uid> uids) = 0;

@@ -31,6 +31,13 @@ std::vector<std::string> flag_list(const std::string& flags) {
 
 constexpr int kRefusedInARow = 50;
 
+// A server's NO to a FETCH that is about the server, not about the message (RFC 5530).
+bool is_busy(const std::string& words) {
+  for (const char* code : {"[UNAVAILABLE]", "[SERVERBUG]", "[INUSE]", "[LIMIT]", "[THROTTLED]"})
+    if (words.find(code) != std::string::npos) return true;
+  return base::lower(words).find("try again") != std::string::npos;
+}
+
 bool is_system(const std::string& flag) { return flag.starts_with('\\'); }
 
 // The content kinds that servers are known to refuse (F30-F35), by the rule that would mend them.
@@ -54,7 +61,7 @@ std::optional<std::vector<Uid>> append_uids(const imap::Answer& answer, base::Ui
   std::vector<Uid> out;
   for (const auto& r : set->ranges())
     for (std::uint64_t u = r.first.value; u <= r.last.value; ++u) out.emplace_back(static_cast<std::uint32_t>(u));
-  if (!std::is_sorted(out.begin(), out.end())) return std::nullopt;
+  if (std::adjacent_find(out.begin(), out.end(), std::greater_equal<>()) != out.end()) return std::nullopt;  // strictly ascending
   return out;
 }
 
@@ -82,6 +89,12 @@ asio::awaitable<void> MailboxLoader::reopen() {
                         fmt::format("{} was created anew on the target while we worked on it (its UIDVALIDITY changed). Nothing more is "
                                     "sent to it in this run; run again to reconcile.", where())});
   opened_ = std::move(*opened);
+  if (opened_.uid_validity != mailbox_.target_validity) co_return;
+  const state::MailboxId id = mailbox_.id;
+  // A UID at or above UIDNEXT names nothing: a server that lied about it (APPENDUID) is found out by content.
+  auto disbelieve = [id, next = opened_.uid_next](Db& db) { return state::disbelieve_uids_from(db, id, next); };
+  if (const auto n = co_await context_.store.run(std::move(disbelieve)); n > 0)
+    context_.event("target UIDs not believed", fmt::format("{} in {} had UIDs that the mailbox has not reached", base::plural(static_cast<std::uint64_t>(n), "message"), where()), id);
 }
 
 asio::awaitable<void> MailboxLoader::open_and_look() {
@@ -106,18 +119,33 @@ asio::awaitable<void> MailboxLoader::open_and_look() {
     co_await context_.store.run(std::move(save));
   }
   u0_ = opened_.uid_next;
-  co_await look(context_.target, mailbox_.low_water, opened_.uid_next);
+  unseen_from_ = mailbox_.low_water;
+  co_await look(context_.target, Completeness::as_it_is);
   co_await bind_in_doubt();
 }
 
-// Reads every unbound message in [from, to) once. Afterwards nothing in the bracket is unknown.
-asio::awaitable<void> MailboxLoader::look(imap::Session& session, Uid from, Uid to) {
-  if (to <= from) co_return;
+// Reads every unbound message below UIDNEXT that has not been seen yet, once. Afterwards nothing there is unknown. `strict`:
+// something depends on what is *not* found, so the list must be as long as EXISTS says.
+asio::awaitable<void> MailboxLoader::look(imap::Session& session, Completeness completeness) {
+  const Uid from = unseen_from_, to = opened_.uid_next;
   ++context_.counters.looks;
   auto all = co_await imap::list_messages(session, from, to);
   if (!all)
     throw base::Failed({Scope::mailbox, Remedy::skip, fmt::format("Could not list {} on the target: {}. Its messages stay pending.", where(),
                                                                   all.error().text)});
+  if (completeness == Completeness::strict) {
+    std::uint64_t count = all->size();
+    if (from.value > 1) {
+      const auto below = co_await imap::list_messages(session, Uid(1), from, "(UID)");
+      count += below ? below->size() : 0;
+    }
+    if (count != opened_.exists)
+      throw base::Failed({Scope::mailbox, Remedy::reconnect,
+                          fmt::format("The target listed {} of the {} in {}: what is missing in such a list proves nothing. Its messages stay "
+                                      "pending.", count, base::plural(opened_.exists, "message"), where())});
+  }
+  // Without a gap there is nothing that could still come to light below UIDNEXT.
+  if (to > from && all->size() == to.value - from.value) unseen_from_ = to;
   const state::MailboxId id = mailbox_.id;
   auto bound_query = [id, from, to](Db& db) { return state::bound_uids(db, id, from, to); };
   const auto bound = co_await context_.store.run(std::move(bound_query));
@@ -129,8 +157,13 @@ asio::awaitable<void> MailboxLoader::look(imap::Session& session, Uid from, Uid 
   for (auto& window : imap::windows(unknown)) {
     auto read = co_await imap::read_messages(session, std::move(window), imap::Keep::fingerprint, base::Fingerprinter::E1x::always);
     for (auto& m : read) {
-      // One that vanished meanwhile is no copy any more; one that cannot be read could be ours, and ends the visit.
-      if (m.found == imap::BodyFound::vanished) continue;
+      if (m.found == imap::BodyFound::vanished) {
+        // Deleted meanwhile, or only not given out? One that is still listed could be ours.
+        const auto again = co_await imap::list_messages(session, m.envelope.uid, Uid(m.envelope.uid.value + 1), "(UID)");
+        if (again && again->empty()) continue;
+        m.found = imap::BodyFound::refused;
+        m.words = "it is listed, and no octets of it come";
+      }
       if (m.found == imap::BodyFound::refused)
         throw base::Failed({Scope::mailbox, Remedy::skip,
                             fmt::format("Could not read UID {} in {} on the target, which may be a message of ours: {}. The messages of this "
@@ -146,16 +179,17 @@ asio::awaitable<void> MailboxLoader::look(imap::Session& session, Uid from, Uid 
 }
 
 MailboxLoader::Seen* MailboxLoader::find_seen(const base::Fingerprint& print) {
-  const auto free_one = [this](auto& index, const base::Digest& d) -> Seen* {
+  const auto free_one = [this](auto& index, const base::Digest& d, bool rewritten) -> Seen* {
     const auto it = index.find(d);
     if (it == index.end()) return nullptr;
     for (const auto at : it->second)
-      if (!seen_[at].taken) return &seen_[at];
+      if (!seen_[at].taken && !(rewritten && seen_[at].print.header_8bit)) return &seen_[at];
     return nullptr;
   };
-  if (auto* s = free_one(by_e1_, print.e1)) return s;
+  if (auto* s = free_one(by_e1_, print.e1, false)) return s;
+  // A server that rewrites raw headers leaves no 8-bit octet in them: a copy that has some is another message.
   if (print.e1x)
-    if (auto* s = free_one(by_e1x_, *print.e1x)) return s;
+    if (auto* s = free_one(by_e1x_, *print.e1x, true)) return s;
   return nullptr;
 }
 
@@ -221,11 +255,10 @@ asio::awaitable<void> MailboxLoader::bind_in_doubt() {
 }
 
 asio::awaitable<bool> MailboxLoader::look_again() {
-  const Uid before = opened_.uid_next;
   const std::size_t doubt = doubtful_;
   co_await context_.target.noop();
   co_await reopen();
-  co_await look(context_.target, before, opened_.uid_next);
+  co_await look(context_.target, Completeness::strict);
   co_await bind_in_doubt();
   u0_ = opened_.uid_next;
   co_return doubtful_ < doubt && doubtful_ > 0;
@@ -233,10 +266,17 @@ asio::awaitable<bool> MailboxLoader::look_again() {
 
 asio::awaitable<void> MailboxLoader::give_verdict() {
   const state::MailboxId id = mailbox_.id;
-  auto query = [id](Db& db) { return state::in_doubt(db, id); };
-  auto rows = co_await context_.store.run(std::move(query));
+  const auto query = [id](Db& db) { return state::in_doubt(db, id); };
+  auto rows = co_await context_.store.run(query);
   std::vector<state::MessageId> absent;
   std::vector<MessageRow> lost;
+  // Nothing is called absent on the strength of a list that could be short.
+  if (!rows.empty()) {
+    if (context_.target.open_mailbox() != mailbox_.target_wire) co_await reopen();
+    co_await look(context_.target, Completeness::strict);
+    co_await bind_in_doubt();
+    rows = co_await context_.store.run(query);
+  }
   for (auto& r : rows) {
     if (r.state == MessageState::intent) absent.push_back(r.id);
     else lost.push_back(r);
@@ -248,15 +288,18 @@ asio::awaitable<void> MailboxLoader::give_verdict() {
   }
   doubtful_ = 0;
   if (lost.empty()) co_return;
-  // "Stored", said the server, and this session does not see it: some servers hide fresh messages. A second session decides.
+  // "Stored", said the server, and this session does not see it: some servers hide fresh messages. After a settle a second
+  // session decides.
+  co_await context_.clock.sleep(context_.options.settle);
   {
     auto fresh = co_await context_.fresh_target();
     auto opened = co_await fresh->select(mailbox_.target_wire);
     if (!opened || opened->uid_validity != opened_.uid_validity)
       throw base::Failed({Scope::mailbox, Remedy::skip, fmt::format("Could not open {} a second time to look for {}. They stay pending.",
                                                                     where(), base::plural(lost.size(), "message"))});
-    Uid from = mailbox_.low_water;
-    co_await look(*fresh, from, opened->uid_next);
+    opened_ = std::move(*opened);
+    unseen_from_ = mailbox_.low_water;
+    co_await look(*fresh, Completeness::strict);
     co_await fresh->logout();
   }
   co_await bind_in_doubt();
@@ -281,8 +324,12 @@ asio::awaitable<void> MailboxLoader::find_elsewhere(std::vector<MessageRow> lost
     if (!opened || opened->exists == 0) continue;
     auto all = co_await imap::list_messages(context_.target, Uid(1), opened->uid_next);
     if (!all) continue;
-    // A server may have changed line ends: sizes nominate generously, E1 decides.
+    // One that is bound is another message's copy, however equal. A server may have changed line ends: sizes nominate
+    // generously, E1 decides.
+    auto taken_query = [account = mailbox_.account, wire = item.name, validity = opened->uid_validity](Db& db) { return state::bound_uids_there(db, account, wire, validity); };
+    const auto taken = co_await context_.store.run(std::move(taken_query));
     std::erase_if(*all, [&](const imap::Envelope& e) {
+      if (std::binary_search(taken.begin(), taken.end(), e.uid)) return true;
       const auto it = sizes.lower_bound(e.size - e.size / 10);
       return it == sizes.end() || *it > e.size + e.size / 10 + 64;
     });
@@ -305,12 +352,13 @@ asio::awaitable<void> MailboxLoader::find_elsewhere(std::vector<MessageRow> lost
   for (auto& row : lost) {
     const std::string reason = "the server said it stored the message, and it is not to be found on the target";
     std::string octets;
-    if (row.validity == mailbox_.uid_validity) {
-      if (!source_open_) source_open_ = (co_await context_.source.open(mailbox_)).has_value();
-      if (source_open_) {
-        auto read = co_await context_.source.read(std::vector<Uid>(1, row.uid));
-        octets = std::move(read.front().octets);
+    if (row.validity == mailbox_.uid_validity && (co_await context_.source.open(mailbox_)).has_value()) {
+      auto read = co_await context_.source.read(std::vector<Uid>(1, row.uid));
+      if (read.front().found == imap::BodyFound::too_large) {
+        co_await quarantine_large(row, reason, "OK");
+        continue;
       }
+      octets = std::move(read.front().octets);
     }
     co_await quarantine(row, reason, "OK", octets);
   }
@@ -322,11 +370,7 @@ asio::awaitable<void> MailboxLoader::copy() {
   std::exception_ptr failure;
   try {
     if (context_.target.open_mailbox() != mailbox_.target_wire) co_await reopen();
-    if (!source_open_) {
-      auto opened = co_await context_.source.open(mailbox_);
-      if (!opened) throw base::Failed(opened.error());
-      source_open_ = true;
-    }
+    co_await reopen_source();  // always: the one session at the source may stand in another mailbox by now
     const state::MailboxId id = mailbox_.id;
     const auto validity = mailbox_.uid_validity;
     auto query = [id, validity](Db& db) { return state::stale(db, id, validity); };
@@ -465,6 +509,14 @@ MailboxLoader::Outgoing MailboxLoader::outgoing(MessageRow row, std::string octe
   return o;
 }
 
+asio::awaitable<bool> MailboxLoader::left_out_by_policy(const MessageRow& row) {
+  if (context_.options.deleted != DeletedPolicy::skip || (" " + row.flags + " ").find(" \\Deleted ") == std::string::npos) co_return false;
+  auto save = [id = row.id](Db& db) { state::set_excluded(db, id, "marked \\Deleted at the source (--deleted skip)"); };
+  co_await context_.store.run(std::move(save));
+  ++context_.counters.settled;
+  co_return true;
+}
+
 asio::awaitable<void> MailboxLoader::process(std::vector<MessageRow> rows, std::vector<imap::ReadMessage> bodies) {
   std::vector<Outgoing> items;
   for (std::size_t i = 0; i < rows.size(); ++i) {
@@ -477,13 +529,7 @@ asio::awaitable<void> MailboxLoader::process(std::vector<MessageRow> rows, std::
       case imap::BodyFound::too_large: large_later_.push_back(std::move(row)); continue;
       case imap::BodyFound::whole: break;
     }
-    const bool skip = context_.options.deleted == DeletedPolicy::skip && (" " + row.flags + " ").find(" \\Deleted ") != std::string::npos;
-    if (skip) {
-      auto save = [id = row.id](Db& db) { state::set_excluded(db, id, "marked \\Deleted at the source (--deleted skip)"); };
-      co_await context_.store.run(std::move(save));
-      ++context_.counters.settled;
-      continue;
-    }
+    if (co_await left_out_by_policy(row)) continue;
     if (co_await settled_by_content(row, body.print, body.octets)) continue;
     const std::string_view header = std::string_view(body.octets).substr(0, 256 * 1024);
     std::string keep(header);
@@ -544,7 +590,8 @@ asio::awaitable<void> MailboxLoader::send_window(std::vector<Outgoing> items) {
       take_answer(answers[0], std::move(all));
       co_return;
     }
-    auto left = co_await not_stored(std::move(items), answers[0].literal_refused);
+    // Only of a single message does a literal that was not asked for prove anything: those before it may have been kept.
+    auto left = co_await not_stored(std::move(items), false);
     if (left.empty()) co_return;
     if (left.size() == 1) {
       co_await refused(std::move(left.front()), std::move(answers[0]));
@@ -603,9 +650,8 @@ void MailboxLoader::take_answer(const imap::Answer& answer, std::vector<Outgoing
 asio::awaitable<std::vector<MailboxLoader::Outgoing>> MailboxLoader::not_stored(std::vector<Outgoing> items, bool proven) {
   co_await flush();
   if (!proven) {
-    const Uid from = u0_;
     co_await reopen();
-    co_await look(context_.target, from, opened_.uid_next);
+    co_await look(context_.target, Completeness::strict);
     co_await bind_in_doubt();
     u0_ = opened_.uid_next;
     resent_ = true;
@@ -739,6 +785,7 @@ class ToFile final : public imap::BodyReceiver {
 }  // namespace
 
 asio::awaitable<void> MailboxLoader::copy_large(MessageRow row) {
+  if (co_await left_out_by_policy(row)) co_return;
   // Read twice only where something depends on it: a copy may be there already, or the date must come from the header.
   std::string header;
   if (untaken_ > 0 || !stale_.empty() || !row.date || !imap::storable(*row.date, context_.clock.unix_seconds())) {
@@ -795,6 +842,11 @@ asio::awaitable<void> MailboxLoader::copy_large(MessageRow row) {
   co_await quarantine_large(row, "the target refused it", answer.tagged.verbatim());
 }
 
+asio::awaitable<void> MailboxLoader::reopen_source() {
+  auto opened = co_await context_.source.open(mailbox_);
+  if (!opened) throw base::Failed(opened.error());
+}
+
 // ---- what is left ----------------------------------------------------------------------------------------------------
 
 asio::awaitable<void> MailboxLoader::copy_left_over() {
@@ -803,14 +855,24 @@ asio::awaitable<void> MailboxLoader::copy_left_over() {
   for (auto& row : std::exchange(empty_, {})) {
     auto again = co_await context_.source.read(std::vector<Uid>(1, row.uid));
     if (again.front().found == imap::BodyFound::empty) co_await quarantine(row, "the message has no octets", "", "");
+    else if (again.front().found == imap::BodyFound::too_large) co_await copy_large(std::move(row));
     else if (again.front().found == imap::BodyFound::whole) co_await process(std::vector<MessageRow>(1, row), std::move(again));
     else vanished_.push_back(row);
   }
   for (auto& row : std::exchange(unreadable_, {})) {
-    auto again = co_await context_.source.read(std::vector<Uid>(1, row.uid));
-    if (again.front().found == imap::BodyFound::refused)
-      co_await quarantine(row, "the source does not give it out", again.front().words, "");
-    else co_await process(std::vector<MessageRow>(1, row), std::move(again));
+    auto again = co_await context_.source.read_afresh(row.uid);
+    if (again.found == imap::BodyFound::refused) {
+      if (is_busy(again.words))
+        throw base::Failed({Scope::account, Remedy::retry_later, fmt::format("The source does not give out UID {} of \"{}\" for now: {}.", row.uid.value,
+                                                                            base::printable(mailbox_.name), again.words)});
+      co_await quarantine(row, "the source does not give it out", again.words, "");
+    } else if (again.found == imap::BodyFound::too_large) {
+      co_await copy_large(std::move(row));
+    } else {
+      std::vector<imap::ReadMessage> one;
+      one.push_back(std::move(again));
+      co_await process(std::vector<MessageRow>(1, row), std::move(one));
+    }
   }
   if (vanished_.empty()) co_return;
   std::vector<Uid> uids;
@@ -819,8 +881,10 @@ asio::awaitable<void> MailboxLoader::copy_left_over() {
   if (!absent) co_return;  // they stay listed: the next run tries again
   for (const auto& row : std::exchange(vanished_, {})) {
     if (std::find(absent->begin(), absent->end(), row.uid) == absent->end()) {
+      co_await reopen_source();
       auto again = co_await context_.source.read(std::vector<Uid>(1, row.uid));
       if (again.front().found == imap::BodyFound::whole) co_await process(std::vector<MessageRow>(1, row), std::move(again));
+      else if (again.front().found == imap::BodyFound::too_large) co_await copy_large(row);
       else co_await quarantine(row, "the source lists it and gives out no octets of it", again.front().words, "");
       continue;
     }
@@ -902,13 +966,14 @@ asio::awaitable<void> MailboxLoader::sweep() {
 
 asio::awaitable<void> MailboxLoader::finish() {
   const state::MailboxId id = mailbox_.id;
+  auto doubt_query = [id](Db& db) { return !state::in_doubt(db, id).empty(); };
+  const bool doubt = co_await context_.store.run(std::move(doubt_query));
   // Everything in [u0, highest] is ours, one UID each: nothing else can be there, and no look is needed.
-  const bool seamless = !acked_ && !resent_ && (bound_in_bracket_ == 0 || (highest_bound_ >= u0_ && highest_bound_.value - u0_.value + 1 == bound_in_bracket_));
+  const bool seamless = !doubt && !acked_ && !resent_ && (bound_in_bracket_ == 0 || (highest_bound_ >= u0_ && highest_bound_.value - u0_.value + 1 == bound_in_bracket_));
   Uid settled_below = bound_in_bracket_ == 0 ? u0_ : Uid(std::max(u0_.value, highest_bound_.value + 1));
   if (!seamless) {
-    const Uid from = u0_;
     co_await reopen();
-    co_await look(context_.target, from, opened_.uid_next);
+    co_await look(context_.target, Completeness::as_it_is);
     co_await bind_in_doubt();
     settled_below = opened_.uid_next;
     u0_ = settled_below;
@@ -938,7 +1003,8 @@ asio::awaitable<void> MailboxLoader::bring_flags() {
     const auto minus = [&](const auto& a, const auto& b) {
       std::vector<std::string> out;
       for (const auto& f : a) {
-        const bool allowed = imap::is_flag(f) && (!opened_.permanent_flags || std::any_of(opened_.permanent_flags->begin(), opened_.permanent_flags->end(), [&](const auto& p) {
+        const bool deleted = base::iequals(f, "\\Deleted") && context_.options.deleted != DeletedPolicy::keep;
+        const bool allowed = imap::is_flag(f) && !deleted && (!opened_.permanent_flags || std::any_of(opened_.permanent_flags->begin(), opened_.permanent_flags->end(), [&](const auto& p) {
           return base::iequals(p, f) || (p == "\\*" && !is_system(f));
         }));
         if (allowed && std::find(b.begin(), b.end(), f) == b.end()) out.push_back(f);

@@ -98,12 +98,15 @@ class MailboxLoader {
   };
 
   boost::asio::awaitable<void> reopen();
-  boost::asio::awaitable<void> look(imap::Session& session, base::Uid from, base::Uid to);
+  enum class Completeness : std::uint8_t { as_it_is, strict };
+  boost::asio::awaitable<void> look(imap::Session& session, Completeness completeness);
   boost::asio::awaitable<void> bind_in_doubt();
   Seen* find_seen(const base::Fingerprint& print);
   std::optional<state::Outcome> bind_to_seen(const state::MessageRow& row, const base::Fingerprint& print, Seen& seen, const std::string& how);
   std::vector<state::Note> stored_notes(const state::MessageRow& row, const std::optional<base::DateTime>& date,
                                         const std::vector<std::string>& flags) const;
+  boost::asio::awaitable<void> reopen_source();
+  boost::asio::awaitable<bool> left_out_by_policy(const state::MessageRow& row);
   boost::asio::awaitable<void> copy_listed();
   boost::asio::awaitable<void> read_next(std::vector<state::MessageRow>* rows, std::vector<imap::ReadMessage>* bodies);
   boost::asio::awaitable<void> process(std::vector<state::MessageRow> rows, std::vector<imap::ReadMessage> bodies);
@@ -130,8 +133,8 @@ class MailboxLoader {
   LoadContext& context_;
   state::MailboxRow mailbox_;
   imap::Opened opened_;
-  base::Uid u0_;            // every UID below has been looked at, or is bound
-  bool source_open_ = false;
+  base::Uid u0_;            // a lower bound for every message sent from now on
+  base::Uid unseen_from_;   // every UID below is bound, or has been read
   std::unordered_map<base::Digest, std::vector<std::size_t>, base::DigestHash> by_e1_, by_e1x_;
   std::vector<Seen> seen_;
   std::set<base::Uid> seen_uids_;

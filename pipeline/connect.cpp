@@ -21,6 +21,7 @@ constexpr int kPauseAfterRefusals = 3;  // F26: servers lock out who guesses
 constexpr int kStopAfterRefusals = 10;
 constexpr auto kPause = 5s;
 constexpr int kAttempts = 5;
+constexpr int kUnreachable = 12;  // connections in a row that came to nothing: long enough for a server to restart
 }  // namespace
 
 asio::awaitable<void> Migration::wait_before_log_in(Side side) {
@@ -84,10 +85,14 @@ asio::awaitable<std::unique_ptr<imap::Session>> Migration::open_session(Side sid
     if (refused->exit == Exit::login_refused) {
       refused_.insert({side, address});
       ++in_a_row;
+    } else if (refused->remedy == Remedy::reconnect && ++unreachable_in_a_row_[static_cast<int>(side)] >= kUnreachable) {
+      // It is not this account: nobody gets through. Better to stop than to try thousands of accounts in vain.
+      refused->scope = Scope::run;
     }
     throw base::Failed(*refused);
   }
   in_a_row = 0;
+  unreachable_in_a_row_[static_cast<int>(side)] = 0;
   ++good_logins_;
   co_return session;
 }
@@ -121,6 +126,8 @@ asio::awaitable<void> Migration::for_each_account(std::vector<state::AccountRow>
 
 asio::awaitable<std::string> Migration::supervise(std::string address, std::function<asio::awaitable<void>()> once) {
   std::uint64_t before = progress_.load.settled;
+  // However well other accounts get on meanwhile, nothing is tried for ever.
+  int tries = 0;
   for (int attempt = 1;; ++attempt) {
     std::optional<base::Error> error;
     try {
@@ -133,7 +140,7 @@ asio::awaitable<std::string> Migration::supervise(std::string address, std::func
     const bool again = error->remedy == Remedy::reconnect || error->remedy == Remedy::retry_later;
     if (progress_.load.settled != before) attempt = 1;  // it gets on, if slowly
     before = progress_.load.settled;
-    if (!again || attempt >= kAttempts || stopping_) {
+    if (!again || attempt >= kAttempts || ++tries >= 10 * kAttempts || stopping_) {
       log_->error("{}: {}", address, error->text);
       co_return error->text;
     }

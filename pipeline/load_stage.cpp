@@ -31,6 +31,7 @@ class Bodies final : public load::BodySource {
     co_return co_await reader_->open(std::move(mailbox));
   }
   asio::awaitable<std::vector<imap::ReadMessage>> read(std::vector<base::Uid> uids) override { return reader_->read(std::move(uids)); }
+  asio::awaitable<imap::ReadMessage> read_afresh(base::Uid uid) override { return reader_->read_afresh(uid); }
   asio::awaitable<imap::ReadMessage> stream(base::Uid uid, imap::BodyReceiver& receiver) override { return reader_->stream(uid, receiver); }
   asio::awaitable<base::Result<std::vector<base::Uid>>> confirm_absent(std::vector<base::Uid> uids) override { return reader_->confirm_absent(std::move(uids)); }
   asio::awaitable<void> end() {
@@ -119,6 +120,34 @@ asio::awaitable<void> Migration::create_mailboxes(imap::Session* target, const P
   }
 }
 
+namespace {
+
+asio::awaitable<void> look_again(load::MailboxLoader* loader, bool* more) { *more = co_await loader->look_again(); }
+
+asio::awaitable<void> bring(load::MailboxLoader* loader, bool looked) {
+  if (!looked) co_await loader->open_and_look();
+  co_await loader->bring_flags();
+  co_await loader->copy();
+}
+
+}  // namespace
+
+// What spoils one mailbox is recorded there, and the others go on; anything worse is thrown on.
+asio::awaitable<bool> Migration::mailbox_survives(asio::awaitable<void> work, state::MailboxId mailbox) {
+  std::optional<base::Error> failed;
+  try {
+    co_await std::move(work);
+  } catch (const base::Failed& f) {
+    failed = f.error;
+  }
+  if (!failed) co_return true;
+  if (failed->scope != Scope::mailbox || failed->remedy == Remedy::reconnect) throw base::Failed(*failed);
+  log_->warn("{}", failed->text);
+  auto save = [mailbox, text = failed->text](Db& db) { state::set_target_error(db, mailbox, text); };
+  co_await store_.run(std::move(save));
+  co_return false;
+}
+
 asio::awaitable<void> Migration::load_once(const PlannedAccount* planned) {
   extract::SourceReader::OpenSession open_source = [this, address = planned->address] { return open_session(Side::source, address, imap::Access::read_only); };
   auto target = co_await open_session(Side::target, planned->address, imap::Access::read_write);
@@ -135,16 +164,21 @@ asio::awaitable<void> Migration::load_once(const PlannedAccount* planned) {
   std::map<std::int64_t, std::unique_ptr<load::MailboxLoader>> loaders;
 
   // First what is in doubt, all of it, so that at most one settle is owed to the account.
+  std::set<std::int64_t> given_up;
   base::Octets doubtful_octets = 0;
   std::size_t doubtful = 0;
   for (const auto& m : rows) {
     if (m.target_wire.empty()) continue;
     auto doubt = [id = m.id](Db& db) { return !state::in_doubt(db, id).empty(); };
     if (!co_await store_.run(std::move(doubt))) continue;
-    auto& l = loaders[m.id.value] = std::make_unique<load::MailboxLoader>(context, m);
-    co_await l->open_and_look();
+    auto l = std::make_unique<load::MailboxLoader>(context, m);
+    if (!co_await mailbox_survives(l->open_and_look(), m.id)) {
+      given_up.insert(m.id.value);
+      continue;
+    }
     doubtful += l->in_doubt();
     doubtful_octets += l->octets_in_doubt();
+    loaders[m.id.value] = std::move(l);
   }
   if (doubtful > 0) {
     const auto settle = std::max({settings_.load.settle, context.slowest_append * 3, std::chrono::milliseconds(doubtful_octets / (1024 * 1024) * 1000)});
@@ -155,12 +189,23 @@ asio::awaitable<void> Migration::load_once(const PlannedAccount* planned) {
       co_await clock_.sleep(settle);
       progress_.waiting.clear();
       bool more = false;
-      for (auto& [id, l] : loaders)
-        if (l->in_doubt() > 0 && co_await l->look_again()) more = true;
+      for (auto& [id, l] : loaders) {
+        if (!l || l->in_doubt() == 0) continue;
+        bool more_here = false;
+        if (!co_await mailbox_survives(look_again(l.get(), &more_here), state::MailboxId(id))) {
+          given_up.insert(id);
+          l.reset();
+        }
+        more = more || more_here;
+      }
       if (!more) break;
     }
   }
-  for (auto& [id, l] : loaders) co_await l->give_verdict();
+  for (auto& [id, l] : loaders) {
+    if (!l || co_await mailbox_survives(l->give_verdict(), state::MailboxId(id))) continue;
+    given_up.insert(id);
+    l.reset();
+  }
 
   for (const auto& m : rows) {
     if (stopping_) break;
@@ -171,37 +216,27 @@ asio::awaitable<void> Migration::load_once(const PlannedAccount* planned) {
       auto* source = co_await bodies.session();
       const auto there = co_await source->list();
       if (std::any_of(there.begin(), there.end(), [&](const auto& i) { return i.name == m.wire; })) continue;
+      // A short list under OK is no proof either: the server must say that it is not there.
+      if ((co_await source->examine(m.wire)).has_value()) continue;
       auto gone = [id = m.id](Db& db) {
         state::Transaction t(db);
         db.run("INSERT OR IGNORE INTO note(message, kind, detail) SELECT id, 'gone', 'its mailbox was deleted or renamed at the source before it was "
                "copied; a renamed one is listed under its new name' FROM message WHERE mailbox=? AND state=0", id);
         db.run("UPDATE message SET state=5 WHERE mailbox=? AND state=0", id);
+        db.run("UPDATE mailbox SET complete=0 WHERE id=?", id);  // should it come back, it is listed afresh
         t.commit();
       };
       co_await store_.run(std::move(gone));
       continue;
     }
     const auto p = std::find_if(planned->mailboxes.begin(), planned->mailboxes.end(), [&](const auto& x) { return x.map.id == m.id; });
-    if (p == planned->mailboxes.end() || (pending == 0 && p->untouched)) continue;
+    if (given_up.contains(m.id.value) || p == planned->mailboxes.end() || (pending == 0 && p->untouched)) continue;
     if (pending == 0 && p->create && m.messages == 0) continue;
     auto& l = loaders[m.id.value];
-    std::optional<base::Error> failed;
-    try {
-      if (!l) {
-        l = std::make_unique<load::MailboxLoader>(context, m);
-        co_await l->open_and_look();
-      }
-      co_await l->bring_flags();
-      co_await l->copy();
-    } catch (const base::Failed& f) {
-      failed = f.error;
-    }
+    const bool looked = l != nullptr;
+    if (!looked) l = std::make_unique<load::MailboxLoader>(context, m);
+    co_await mailbox_survives(bring(l.get(), looked), m.id);
     l.reset();
-    if (!failed) continue;
-    if (failed->scope != Scope::mailbox || failed->remedy == Remedy::reconnect) throw base::Failed(*failed);
-    log_->warn("{}", failed->text);
-    auto save = [id = m.id, text = failed->text](Db& db) { state::set_target_error(db, id, text); };
-    co_await store_.run(std::move(save));
   }
   co_await bodies.end();
   co_await target->logout();

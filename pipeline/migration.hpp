@@ -114,6 +114,7 @@ class Migration {
   boost::asio::awaitable<void> verify_all_once(VerifyResult* result, VerifyLevel level, state::AccountRow account);
   boost::asio::awaitable<void> verify_mailbox(VerifyResult* result, VerifyLevel level, state::AccountRow account, state::MailboxRow mailbox,
                                               imap::Session* source, imap::Session* target);
+  boost::asio::awaitable<bool> mailbox_survives(boost::asio::awaitable<void> work, state::MailboxId mailbox);
   boost::asio::awaitable<void> create_mailboxes(imap::Session* target, const PlannedAccount* planned);
   void event(const std::string& kind, const std::string& detail, std::optional<state::AccountId> account, std::optional<state::MailboxId> mailbox);
 
@@ -130,6 +131,7 @@ class Migration {
   std::optional<state::RunId> run_;
   std::set<std::pair<Side, std::string>> refused_;  // never tried twice in one run
   int refused_in_a_row_[2] = {0, 0};
+  int unreachable_in_a_row_[2] = {0, 0};
   std::size_t good_logins_ = 0;
 };
 

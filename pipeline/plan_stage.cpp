@@ -24,14 +24,15 @@ std::string policies(const Settings& s) {
 
 // What is known of a mailbox's messages before one of them is sent.
 struct Known {
-  std::uint64_t to_move = 0, empty = 0, undated = 0;
+  std::uint64_t to_move = 0, empty = 0, undated = 0, too_large = 0;
   base::Octets octets = 0, largest = 0;
   std::vector<std::string> flagsets;  // of the messages to move
 };
 
-Known known(Db& db, state::MailboxId mailbox, std::int64_t now) {
+Known known(Db& db, state::MailboxId mailbox, std::int64_t now, std::optional<base::Octets> limit) {
   Known k;
-  auto r = db.rows("SELECT count(*), sum(size), max(size), sum(size=0), sum(date IS NULL OR date<1 OR date>?2) FROM message WHERE mailbox=?1 AND state<3",
+  if (limit) k.too_large = static_cast<std::uint64_t>(db.integer("SELECT count(*) FROM message WHERE mailbox=? AND state<3 AND size>?", mailbox, *limit));
+  auto r = db.rows("SELECT count(*), total(size), max(size), sum(size=0), sum(date IS NULL OR date<1 OR date>?2) FROM message WHERE mailbox=?1 AND state<3",
                    mailbox, now + 2 * 86400);
   if (r.next()) {
     k.to_move = static_cast<std::uint64_t>(r.integer(0));
@@ -129,6 +130,7 @@ asio::awaitable<void> Migration::plan_once(PlannedAccount* planned, state::Accou
     // Many servers say "()" to EXAMINE, since nothing can be kept on a read-only mailbox: that says nothing about APPEND.
     if (opened && opened->permanent_flags && !opened->permanent_flags->empty()) permanent = opened->permanent_flags;
   }
+  const auto limit = target->append_limit();
   for (const auto& m : mapped) {
     const auto row = std::find_if(rows.begin(), rows.end(), [&](const auto& r) { return r.id == m.id; });
     PlannedMailbox p;
@@ -139,7 +141,9 @@ asio::awaitable<void> Migration::plan_once(PlannedAccount* planned, state::Accou
     p.source_validity = row->uid_validity;
     p.source_uid_next = row->uid_next;
     p.source_messages = row->messages;
-    auto count = [id = m.id, now = clock_.unix_seconds()](Db& db) { return std::make_pair(known(db, id, now), state::flag_changes(db, id).size()); };
+    auto count = [id = m.id, now = clock_.unix_seconds(), limit](Db& db) {
+      return std::make_pair(known(db, id, now, limit), state::flag_changes(db, id).size());
+    };
     const auto [k, flag_changes] = co_await store_.run(std::move(count));
     p.to_move = k.to_move;
     p.octets = k.octets;
@@ -151,6 +155,8 @@ asio::awaitable<void> Migration::plan_once(PlannedAccount* planned, state::Accou
     if (!p.create && row->messages == 0 && k.to_move == 0 && !row->target_validity) p.untouched = true;
     if (!row->error.empty()) p.remarks.push_back(row->error);
     if (k.empty > 0) p.remarks.push_back(fmt::format("{} of no octets: no server stores such; quarantined", base::plural(k.empty, "message")));
+    if (k.too_large > 0)
+      p.remarks.push_back(fmt::format("{} larger than the target takes ({}): they would be quarantined", base::plural(k.too_large, "message"), base::human_octets(*limit)));
     if (k.undated > 0) p.remarks.push_back(fmt::format("{} without a usable INTERNALDATE: the Date: header is used", base::plural(k.undated, "message")));
     std::set<std::string> lost;
     for (const auto& set : k.flagsets)

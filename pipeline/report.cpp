@@ -123,8 +123,10 @@ json::object make_report(Db& db, const VerifyResult& verified, const state::RunR
                         {"octets", n.size}, {"state", state::name_of(n.state)}, {"kind", text(n.kind)}, {"detail", text(n.detail)}});
   }
   json::array surplus;
+  std::uint64_t left_twice = 0;
   for (const auto& s : state::surplus(db)) {
     const auto it = names.find(s.mailbox.value);
+    left_twice += it != names.end() && !s.removed;
     if (it != names.end()) surplus.push_back({{"account", text(it->second.first)}, {"mailbox", text(it->second.second)}, {"target_uid", s.uid.value}, {"removed", s.removed}, {"detail", text(s.detail)}});
   }
   json::array left;
@@ -184,8 +186,9 @@ json::object make_report(Db& db, const VerifyResult& verified, const state::RunR
     if (!verified.problems.empty()) parts.push_back(fmt::format("{} not verified", base::plural(verified.problems.size(), "place")));
     sentence = fmt::format("Done, but not everything was migrated: {}; {}. Each is listed below.", on_target, base::join(parts, ", "));
   } else {
-    sentence = fmt::format("Complete: {}{}; nothing is missing and nothing is there twice.", on_target,
-                           total.verified == total.bound && total.bound > 0 ? ", every one re-read and equal" : "");
+    sentence = fmt::format("Complete: {}{}; nothing is missing{}.", on_target, total.verified == total.bound && total.bound > 0 ? ", every one re-read and equal" : "",
+                           left_twice > 0 ? fmt::format(", {} left there and listed", base::plural(left_twice, "possible second copy", "possible second copies"))
+                                          : std::string(" and nothing is there twice"));
   }
   out["verdict"] = {{"exit", static_cast<int>(exit)}, {"sentence", sentence}};
   return out;
@@ -202,8 +205,9 @@ std::string report_text(const json::object& r) {
   std::string out = verdict_of(r).sentence + "\n\n";
   out += fmt::format("Run {} ({}), started {}, took {}; {} sent, {}.\n", number(run, "number"), word(run, "command"), word(run, "started"),
                      base::human_duration(std::chrono::seconds(number(run, "seconds"))), base::plural(number(run, "appended"), "message"), base::human_octets(number(run, "octets")));
-  out += fmt::format("Verification: {}; {} looked at, {} read back{}.\n\n", word(v, "level"), base::plural(number(v, "messages"), "message"),
-                     base::plural(number(v, "bodies_read"), "body", "bodies"),
+  out += fmt::format("Verification: {}; {} looked at, {} read back, {} byte for byte the same{}.\n\n", word(v, "level"),
+                     base::plural(number(v, "messages"), "message"), base::plural(number(v, "bodies_read"), "body", "bodies"),
+                     base::human_count(number(v, "byte_identical")),
                      number(v, "strangers_on_target") > 0 ? fmt::format("; {} on the target that are not of this source", base::human_count(number(v, "strangers_on_target"))) : "");
   out += "Books (inventory = bound + gone + excluded + quarantined + pending):\n\n";
   const std::vector<std::string> head = {"", "INVENTORY", "BOUND", "VERIFIED", "GONE", "EXCLUDED", "QUARANTINED", "PENDING", "SIZE", "CLOSED"};

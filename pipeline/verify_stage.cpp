@@ -91,7 +91,7 @@ std::vector<Row> ledger_rows(Db& db, state::MailboxId mailbox) {
 bool same_body(const state::MessageRow& row, const base::Fingerprint& print, bool& rewritten) {
   rewritten = false;
   if (row.e1 && *row.e1 == print.e1) return true;
-  if (row.e1x && print.e1x && *row.e1x == *print.e1x) return rewritten = true;
+  if (row.e1x && print.e1x && !print.header_8bit && *row.e1x == *print.e1x) return rewritten = true;
   return false;
 }
 
@@ -215,6 +215,7 @@ asio::awaitable<void> Migration::verify_new_once(VerifyResult* result, VerifyLev
             continue;
           }
           ++result->bodies;
+          if (r.e0 && *r.e0 == b.print.e0) ++result->byte_identical;
           bool rewritten = false;
           if (!same_body(r, b.print, rewritten)) {
             differ(r, "another body", "what the target holds under this UID is not what was sent", false);
@@ -390,7 +391,9 @@ asio::awaitable<void> Migration::verify_mailbox(VerifyResult* result, VerifyLeve
       case MessageState::gone:
         if (s != src.end()) differ(row.uid, {}, "back at the source", "it was gone when it was to be copied, and is there again: run again", false, true);
         continue;
-      case MessageState::excluded: continue;
+      case MessageState::excluded:
+        if (s != src.end() && !r.noted("excluded")) differ(row.uid, {}, "left out", "it is at the source, and no policy says that it is not moved", false, true);
+        continue;
       case MessageState::bound:
       case MessageState::verified: break;
     }

@@ -56,12 +56,20 @@ std::string Rows::text(int column) const {
   return t == nullptr ? std::string() : std::string(t, static_cast<std::size_t>(sqlite3_column_bytes(statement_, column)));
 }
 
-std::optional<Digest> Rows::digest(int column) const {
-  Digest d{};
-  const void* b = sqlite3_column_blob(statement_, column);
-  if (b == nullptr || sqlite3_column_bytes(statement_, column) != static_cast<int>(d.size())) return std::nullopt;
+namespace {
+template <class T>
+std::optional<T> fixed_blob(sqlite3_stmt* statement, int column) {
+  T d{};
+  const void* b = sqlite3_column_blob(statement, column);
+  if (b == nullptr || sqlite3_column_bytes(statement, column) != static_cast<int>(d.size())) return std::nullopt;
   std::memcpy(d.data(), b, d.size());
   return d;
+}
+}  // namespace
+
+std::optional<Digest> Rows::digest(int column) const { return fixed_blob<Digest>(statement_, column); }
+std::optional<std::array<std::uint8_t, 8>> Rows::short_digest(int column) const {
+  return fixed_blob<std::array<std::uint8_t, 8>>(statement_, column);
 }
 
 Db::Db(const std::string& path) : path_(path) {

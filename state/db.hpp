@@ -52,6 +52,7 @@ class Rows {
   std::int64_t integer(int column) const;
   std::string text(int column) const;
   std::optional<Digest> digest(int column) const;
+  std::optional<std::array<std::uint8_t, 8>> short_digest(int column) const;
   template <class T>
   T number(int column) const { return T(static_cast<typename T::rep>(integer(column))); }
 

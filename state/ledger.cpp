@@ -23,7 +23,7 @@ std::int64_t flagset(Db& db, const std::string& names) {
 
 #define MESSAGE_COLUMNS                                                                                               \
   "SELECT m.id, m.uid_validity, m.uid, m.size, m.date, m.zone, coalesce(n.names, f.names), m.state, m.attempts, "     \
-  "m.target_uid, m.e1, m.e1x, i.first_u0, i.octets FROM message m JOIN flagset f ON f.id=m.flags "                    \
+  "m.target_uid, m.e1, m.e1x, i.first_u0, i.octets, m.e0 FROM message m JOIN flagset f ON f.id=m.flags "                    \
   "LEFT JOIN flagset n ON n.id=m.new_flags LEFT JOIN intent i ON i.message=m.id "
 
 MessageRow message_row(const Rows& r) {
@@ -41,6 +41,7 @@ MessageRow message_row(const Rows& r) {
   m.e1x = r.digest(11);
   m.first_u0 = r.number<Uid>(12);
   m.octets = static_cast<base::Octets>(r.integer(13));
+  m.e0 = r.short_digest(14);
   return m;
 }
 
@@ -251,9 +252,12 @@ void add_messages(Db& db, MailboxId mailbox, UidValidity validity, const std::ve
            "ON CONFLICT(mailbox, uid_validity, uid) DO UPDATE SET "
            "flags=CASE WHEN state IN (0, 5) THEN excluded.flags ELSE flags END, "
            "new_flags=CASE WHEN state IN (0, 5) OR flags=excluded.flags THEN NULL ELSE excluded.flags END, "
-           "state=CASE WHEN state=5 THEN 0 ELSE state END",
+           "state=CASE WHEN state=5 OR (state=6 AND EXISTS(SELECT 1 FROM note WHERE message=message.id AND kind='superseded')) "
+           "THEN 0 ELSE state END",
            mailbox, validity, m.uid, m.size, date, zone, at->second);
   }
+  // What is listed again is not superseded any more: a UIDVALIDITY may come back (a replica, a restore).
+  db.run("DELETE FROM note WHERE kind IN ('superseded', 'gone') AND message IN (SELECT id FROM message WHERE mailbox=? AND state=0 AND state<3)", mailbox);
   t.commit();
 }
 
@@ -265,6 +269,9 @@ void finish_inventory(Db& db, MailboxId mailbox, Uid uid_next, std::uint64_t mes
 
 void set_targets(Db& db, const std::vector<PlannedMailbox>& planned) {
   Transaction t(db);
+  // First all that were only planned: a name may go from one mailbox to another.
+  for (const auto& p : planned)
+    db.run("UPDATE mailbox SET target_wire=NULL, target_name=NULL WHERE target_validity=0 AND account=(SELECT account FROM mailbox WHERE id=?)", p.id);
   for (const auto& p : planned)
     db.run("UPDATE mailbox SET target_wire=?, target_name=? WHERE id=? AND target_validity=0", p.target_wire, p.target_name, p.id);
   t.commit();
@@ -338,6 +345,14 @@ std::uint64_t pending_in_doubt(Db& db, AccountId account) {
 std::vector<Uid> bound_uids(Db& db, MailboxId mailbox, Uid from, Uid to) {
   std::vector<Uid> out;
   Rows r = db.rows("SELECT target_uid FROM message WHERE mailbox=? AND target_uid>=? AND target_uid<? ORDER BY target_uid", mailbox, from, to);
+  while (r.next()) out.push_back(r.number<Uid>(0));
+  return out;
+}
+
+std::vector<Uid> bound_uids_there(Db& db, AccountId account, const std::string& target_wire, UidValidity validity) {
+  std::vector<Uid> out;
+  Rows r = db.rows("SELECT target_uid FROM message WHERE mailbox=(SELECT id FROM mailbox WHERE account=? AND target_wire=? AND target_validity=?) "
+                   "AND target_uid IS NOT NULL ORDER BY target_uid", account, target_wire, validity);
   while (r.next()) out.push_back(r.number<Uid>(0));
   return out;
 }
@@ -426,6 +441,10 @@ void forget_target_uids(Db& db, MailboxId mailbox) {
   t.commit();
 }
 
+std::int64_t disbelieve_uids_from(Db& db, MailboxId mailbox, Uid uid_next) {
+  return db.run("UPDATE message SET state=2, target_uid=NULL WHERE mailbox=? AND target_uid>=?", mailbox, uid_next);
+}
+
 void add_surplus(Db& db, MailboxId mailbox, Uid uid, MessageId twin, bool removed, const std::string& detail) {
   db.run("INSERT OR REPLACE INTO surplus(mailbox, target_uid, twin, removed, detail) VALUES(?,?,?,?,?)", mailbox, uid, twin, removed, detail);
 }
@@ -446,9 +465,14 @@ void flags_brought(Db& db, const std::vector<FlagChange>& changes) {
 
 std::int64_t retry_quarantined(Db& db, AccountId account) {
   Transaction t(db);
-  db.run("DELETE FROM note WHERE kind='quarantine' AND message IN (SELECT id FROM message WHERE state=7 AND mailbox IN "
-         "(SELECT id FROM mailbox WHERE account=?))", account);
-  const auto n = db.run("UPDATE message SET state=0 WHERE state=7 AND mailbox IN (SELECT id FROM mailbox WHERE account=?)", account);
+  // Only what the source still has under the same UIDVALIDITY can be read again. Some may be on the target all the same
+  // ("stored, and not to be found"): the whole mailbox is looked at before anything is sent.
+#define RETRIED "message WHERE state=7 AND uid_validity=(SELECT uid_validity FROM mailbox WHERE id=message.mailbox) AND mailbox IN " \
+                "(SELECT id FROM mailbox WHERE account=?1)"
+  db.run("UPDATE mailbox SET low_water=1 WHERE id IN (SELECT mailbox FROM " RETRIED ")", account);
+  db.run("DELETE FROM note WHERE kind='quarantine' AND message IN (SELECT id FROM " RETRIED ")", account);
+  const auto n = db.run("UPDATE message SET state=0 WHERE id IN (SELECT id FROM " RETRIED ")", account);
+#undef RETRIED
   t.commit();
   return n;
 }
@@ -488,7 +512,7 @@ Books& Books::operator+=(const Books& o) {
 
 std::map<std::int64_t, Books> books_by_mailbox(Db& db) {
   std::map<std::int64_t, Books> out;
-  Rows r = db.rows("SELECT mailbox, state, count(*), sum(size) FROM message GROUP BY mailbox, state");
+  Rows r = db.rows("SELECT mailbox, state, count(*), total(size) FROM message GROUP BY mailbox, state");
   while (r.next())
     out[r.integer(0)].add(static_cast<MessageState>(r.integer(1)), static_cast<std::uint64_t>(r.integer(2)),
                           static_cast<base::Octets>(r.integer(3)));

@@ -166,6 +166,7 @@ struct MessageRow {
   int attempts = 0;
   base::Uid target_uid, first_u0;  // 0: none
   std::optional<Digest> e1, e1x;
+  std::optional<std::array<std::uint8_t, 8>> e0;
   base::Octets octets = 0;         // of what was sent, for intents
 };
 // In source UID order.
@@ -178,6 +179,8 @@ std::uint64_t pending(Db& db, MailboxId mailbox);
 std::uint64_t pending_in_doubt(Db& db, AccountId account);
 // Target UIDs bound in [from, to).
 std::vector<base::Uid> bound_uids(Db& db, MailboxId mailbox, base::Uid from, base::Uid to);
+// The same for the mailbox that this account has there under that name, if any.
+std::vector<base::Uid> bound_uids_there(Db& db, AccountId account, const std::string& target_wire, base::UidValidity validity);
 struct Twin {
   MessageId id;
   base::Uid target_uid;
@@ -230,6 +233,8 @@ void set_target_settled(Db& db, MailboxId mailbox, const TargetSettled& settled)
 // The target mailbox is another one than before: its UIDs say nothing any more. Bound rows become acked ("the server said
 // it stored it"), to be found again by content. In one transaction.
 void forget_target_uids(Db& db, MailboxId mailbox);
+// Rows bound to UIDs that the mailbox has not reached: back to acked; how many.
+std::int64_t disbelieve_uids_from(Db& db, MailboxId mailbox, base::Uid uid_next);
 void add_surplus(Db& db, MailboxId mailbox, base::Uid uid, MessageId twin, bool removed, const std::string& detail);
 
 struct FlagChange {

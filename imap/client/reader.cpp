@@ -25,11 +25,14 @@ base::Failed untrustworthy(const Session& session, const std::string& what) {
 Envelope envelope_of(Fetched&& f) {
   Envelope e;
   e.uid = f.uid.value_or(Uid());
-  e.size = f.size.value_or(0);
+  // A lie of any size is still only a lie about the plan; kept small enough to be added up (F43).
+  e.size = std::min<base::Octets>(f.size.value_or(0), Limits{}.literal);
   if (f.internal_date) e.date = parse_date_time(*f.internal_date);
   if (f.flags) e.flags = std::move(*f.flags);
   return e;
 }
+
+constexpr std::uint64_t kSlack = 10'000;  // mail that comes in while a mailbox is listed
 
 class ListSink final : public Sink {
  public:
@@ -46,7 +49,7 @@ class ListSink final : public Sink {
     if (*f->uid < from_ || *f->uid >= to_) throw untrustworthy(session_, fmt::format("the server listed UID {}, which was not asked for", f->uid->value));
     if (*f->uid <= last_) throw untrustworthy(session_, fmt::format("the server listed UID {} out of order or twice", f->uid->value));
     last_ = *f->uid;
-    ++count;
+    if (++count > session_.exists() + kSlack) throw untrustworthy(session_, "the server lists more messages than it has");
     found_.push_back(envelope_of(std::move(*f)));
   }
   bool full() const override { return found_.size() >= chunk_; }

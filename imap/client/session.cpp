@@ -27,9 +27,12 @@ template <class T>
 class Collect final : public Sink {
  public:
   void untagged(Untagged&& response) override {
+    if (items.size() >= kMost)
+      throw base::Failed({Scope::account, Remedy::ask_admin, "The server's answer has no end. The connection is dropped."});
     if (auto* t = std::get_if<T>(&response)) items.push_back(std::move(*t));
     else if (auto* o = std::get_if<Other>(&response); o != nullptr && !o->why.empty()) unreadable = o->why;
   }
+  static constexpr std::size_t kMost = 1'000'000;  // mailboxes in one account, say (S10)
   std::vector<T> items;
   std::string unreadable;
 };
@@ -69,6 +72,7 @@ std::string random_tag_prefix() {
 // The server is busy, not unwilling (F24, F25, RFC 5530).
 bool is_transient(const StatusLine& line) {
   const auto& c = line.code.name;
+  if (c == "AUTHENTICATIONFAILED" || c == "AUTHORIZATIONFAILED" || c == "EXPIRED" || c == "CONTACTADMIN") return false;
   const std::string text = base::lower(line.text);
   return c == "UNAVAILABLE" || c == "INUSE" || c == "LIMIT" || c == "SERVERBUG" || c == "THROTTLED" ||
          text.find("maximum number of connections") != std::string::npos ||
@@ -153,21 +157,37 @@ asio::awaitable<void> Session::begin() {
   }
 }
 
+std::string Session::without_password(std::string text) const {
+  const std::string plain(options_.password.reveal());
+  std::string quoted;
+  for (const char c : plain) {
+    if (c == '"' || c == '\\') quoted += '\\';
+    quoted += c;
+  }
+  const std::string sasl = std::string("\0", 1) + options_.user + std::string("\0", 1) + plain;
+  for (const auto& form : {quoted, plain, base::base64_encode(sasl), base::base64_encode(plain)})
+    for (std::size_t at = 0; !form.empty() && (at = text.find(form, at)) != std::string::npos; at += 3) text.replace(at, form.size(), "***");
+  return text;
+}
+
 asio::awaitable<void> Session::log_in() {
   // Capabilities before log-in serve one question only: may LOGIN be used?
   Collect<Capabilities> before;
   co_await run(Command(Verb::capability), before);
   const Capabilities offered = before.items.empty() ? Capabilities{} : before.items.back();
   Answer answer;
+  logging_in_ = true;
   if (offered.has("LOGINDISABLED") && offered.has("AUTH=PLAIN")) {
     submit(Command(Verb::authenticate_plain));
     Ignore ignore;
     challenged_ = false;
+    bool answered_challenge = false;
     co_await write_output();
     while (!engine_.idle()) {
       co_await read_answers(ignore, false);
       if (challenged_) {
         challenged_ = false;
+        if (std::exchange(answered_challenge, true)) throw lost("The server asks for the password again and again. The connection is dropped.");
         std::string message("\0", 1);
         message += options_.user;
         message += '\0';
@@ -182,6 +202,11 @@ asio::awaitable<void> Session::log_in() {
   } else {
     answer = co_await run(std::move(Command(Verb::login).string(options_.user).string(options_.password.reveal())));
   }
+  // Some servers repeat the command in their refusal: the password must not get into a log, the state or a report (S23).
+  answer.tagged.text = without_password(std::move(answer.tagged.text));
+  answer.tagged.code.arguments = without_password(std::move(answer.tagged.code.arguments));
+  bye_ = without_password(std::move(bye_));
+  logging_in_ = false;
   if (!answer.ok()) {
     const bool busy = is_transient(answer.tagged);
     throw base::Failed({Scope::account, busy ? Remedy::retry_later : Remedy::ask_admin,
@@ -223,11 +248,14 @@ asio::awaitable<void> Session::read_answers(Sink& sink, bool until_idle) {
     }
     if (auto* u = std::get_if<Untagged>(&**event)) {
       if (auto* line = std::get_if<StatusLine>(u)) note(*line);
+      if (auto* e = std::get_if<Exists>(u)) exists_ = e->count;
       sink.untagged(std::move(*u));
       if (sink.full()) co_await sink.drain();
     } else if (auto* a = std::get_if<Answer>(&**event)) {
-      if (options_.trace) options_.trace("S: " + a->tagged.verbatim());
+      if (options_.trace) options_.trace("S: " + (logging_in_ ? std::string(a->ok() ? "OK" : "NO") + " ***" : a->tagged.verbatim()));
       answers_.push_back(std::move(*a));
+      // What stands behind the last answer belongs to the next command - or, behind that of STARTTLS, to nobody (S2).
+      if (engine_.idle()) co_return;
     } else if (auto* large = std::get_if<LargeLiteral>(&**event)) {
       co_await sink.large_begin(large->size);
     } else if (auto* chunk = std::get_if<LargeLiteralChunk>(&**event)) {
@@ -280,6 +308,13 @@ asio::awaitable<Answer> Session::run(Command command, Sink& sink) {
 asio::awaitable<Answer> Session::run(Command command) {
   Ignore ignore;
   co_return co_await run(std::move(command), ignore);
+}
+
+std::optional<base::Octets> Session::append_limit() const {
+  for (const auto& c : capabilities_.names)
+    if (c.starts_with("APPENDLIMIT="))
+      if (const auto n = parse_number(std::string_view(c).substr(12))) return *n;
+  return std::nullopt;
 }
 
 asio::awaitable<Namespaces> Session::namespaces() {
@@ -348,10 +383,14 @@ asio::awaitable<base::Result<Opened>> Session::open_mailbox(Verb verb, const std
   const auto answer = co_await run(std::move(Command(verb).string(mailbox)), sink);
   if (!answer.ok()) co_return base::fail(Scope::mailbox, Remedy::skip, "server said " + answer.tagged.verbatim());
   mailbox_ = mailbox;
+  exists_ = sink.opened.exists;
   Opened& o = sink.opened;
   if (!o.uid_next) {
-    // Courier: the highest UID there is, plus one, is a lower bound as good (RFC 3501 §2.3.1.1).
+    // Courier says it in STATUS only. Else the highest UID there is, plus one, is a lower bound as good (RFC 3501 §2.3.1.1).
     o.uid_next = base::Uid(1);
+    const auto said = co_await status(mailbox, false);
+    if (said && said->uid_next && *said->uid_next <= UINT32_MAX && said->uid_validity == o.uid_validity.value)
+      o.uid_next = std::max(o.uid_next, base::Uid(static_cast<std::uint32_t>(*said->uid_next)));
     if (o.exists > 0) {
       Collect<Fetched> fetched;
       const auto last = co_await run(std::move(Command(Verb::uid_fetch).word("*").word("(UID)")), fetched);

@@ -69,10 +69,13 @@ class Session {
   static boost::asio::awaitable<std::unique_ptr<Session>> open(Dialer& dialer, SessionOptions options);
 
   bool has(std::string_view capability) const { return capabilities_.has(capability); }
-  bool can_skip_continuation() const { return has("LITERAL+"); }
+  // RFC 7889: the largest message the server takes; nothing: it does not say.
+  std::optional<base::Octets> append_limit() const;
   const std::string& who() const { return who_; }  // "jane on source 127.0.0.1:143"
   // Where it stands; cleared when another mailbox is opened.
   const std::string& open_mailbox() const { return mailbox_; }
+  // How many messages it has, as last heard.
+  std::uint64_t exists() const { return exists_; }
 
   boost::asio::awaitable<Namespaces> namespaces();  // empty where not offered
   boost::asio::awaitable<std::vector<ListItem>> list();
@@ -123,6 +126,7 @@ class Session {
   boost::asio::awaitable<void> read_all_or_close(Sink& sink);
   void submit(Command command);
   void note(const StatusLine& line);
+  std::string without_password(std::string text) const;
   base::Failed lost(std::string text) const;
 
   SessionOptions options_;
@@ -135,6 +139,8 @@ class Session {
   std::vector<Answer> answers_;
   bool ready_for_body_ = false;
   bool challenged_ = false;
+  bool logging_in_ = false;
+  std::uint64_t exists_ = 0;
   std::vector<char> inbox_;
 };
 

@@ -1,6 +1,7 @@
 #include "pipeline/cli/options.hpp"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 
@@ -62,6 +63,7 @@ CommandLine parse_command_line(int argc, char** argv) {
   std::optional<base::TlsMode> source_tls, target_tls;
   double settle = 10;
   long long timeout = 300;
+  int source_connections = 4, target_connections = 4;
   bool allow_cleartext = false;
   app.add_option("--source-path", s.source_path, "Folder of the 4D configuration, or a copy of it (default /Applications/4DWebSTAR/MailboxServer)")->group(g);
   app.add_option("--roster", s.roster, "CSV of accounts: completes the 4D configuration, or takes its place")->group(g);
@@ -73,12 +75,14 @@ CommandLine parse_command_line(int argc, char** argv) {
   app.add_option("--source-ca", s.source.ca_file, "PEM file of the CA that signed its certificate")->group(g)->check(CLI::ExistingFile);
   app.add_option("--source-pin", s.source.pins, "sha256:HEX of its certificate (repeatable)")->group(g);
   app.add_option("--source-login", s.source_login, "Form of the log-in: %u user, %d domain, %o Post Office (default: %u with a 4D configuration, else %u@%d)")->group(g);
+  app.add_option("--source-connections", source_connections, "At most so many accounts at once because of the source (default 4)")->group(g)->check(CLI::Range(1, 64));
   app.add_flag("--source-pipelining", s.source_pipelining, "Ask the source several things at once; not for old servers")->group(g);
   g = "Target";
   app.add_option("--target", target_kind, "kerio or imap (default kerio; this version does imap)")->group(g)->check(CLI::IsMember({"kerio", "imap"}));
   app.add_option("--target-host", target_host, "Server to write to (default localhost)")->group(g);
   app.add_option("--target-imap-port", s.target.port, "Its IMAP port (default 993, or 143 without tls)")->group(g)->check(CLI::Range(1, 65535));
   app.add_option("--target-tls", target_tls, "tls, starttls or none (default tls)")->group(g)->transform(CLI::CheckedTransformer(kTls, CLI::ignore_case).description(""));
+  app.add_option("--target-connections", target_connections, "At most so many accounts at once because of the target (default 4)")->group(g)->check(CLI::Range(1, 64));
   app.add_option("--target-ca", s.target.ca_file, "PEM file of the CA that signed its certificate")->group(g)->check(CLI::ExistingFile);
   app.add_option("--target-pin", s.target.pins, "sha256:HEX of its certificate (repeatable)")->group(g);
   app.add_option("--target-login", s.target_login, "Form of the log-in (default %u@%d)")->group(g);
@@ -135,6 +139,8 @@ CommandLine parse_command_line(int argc, char** argv) {
     e->silence = std::chrono::seconds(timeout);
     e->allow_cleartext = allow_cleartext;
   }
+  // An account uses one connection on either side (and, seldom, a second one for a moment).
+  s.jobs = std::min({s.jobs, source_connections, target_connections});
   s.load.settle = std::chrono::milliseconds(static_cast<std::int64_t>(settle * 1000));
   s.load.deleted = deleted == "keep" ? load::DeletedPolicy::keep : deleted == "unmark" ? load::DeletedPolicy::unmark : load::DeletedPolicy::skip;
   s.verify = verify == "full" ? VerifyLevel::full : verify == "sample" ? VerifyLevel::sample : verify == "quick" ? VerifyLevel::quick : VerifyLevel::none;

@@ -28,7 +28,14 @@ class Errors(Sandbox):
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
             free = s.getsockname()[1]
-        self.fails(*self.argv("run", target_port=free), exit=3, says=[f"127.0.0.1:{free}", "Connection refused"])
+        self.fails(*self.argv("run", target_port=free), exit=3, says=[f"127.0.0.1:{free}", "Connection refused", "run again"])
+        # Many accounts: it is the server, and the run stops instead of trying each in vain.
+        self.roster.write_text("address;password\n" + "".join(f"u{i}@example.org;secret\n" for i in range(200)))
+        argv = self.argv("extract", state=self.dir / "other")
+        argv[argv.index("--source-port") + 1] = free
+        started = time.monotonic()
+        self.fails(*argv, exit=1, says=[f"127.0.0.1:{free}", "Connection refused", "run again"])
+        self.assertLess(time.monotonic() - started, 40)
 
     def test_not_an_imap_server(self):
         p = subprocess.Popen(["python3", "-m", "http.server", "0", "--bind", "127.0.0.1"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}, cwd=self.dir)
@@ -136,6 +143,14 @@ class Errors(Sandbox):
                 self.assertNotIn("192.0.2.1", r.stderr)
         r = subprocess.run([PROGRAM, "inspect", "--source-path", str(FIXTURES / "4d" / "broken" / "duplicate-domain")], stdout=subprocess.PIPE, text=True)
         self.assertEqual(r.returncode, 0)
+
+    def test_options_from_a_file_but_no_password(self):
+        config = self.dir / "night.conf"
+        words = [str(w) for w in self.argv("run")[2:]]
+        config.write_text("".join(f'{k[2:]}="{v}"\n' for k, v in zip(words[::2], words[1::2])))
+        self.fails(PROGRAM, "run", "--config", config, exit=0, says="Complete")
+        config.write_text(config.read_text() + 'target-pass="x"\n')
+        self.fails(PROGRAM, "run", "--config", config, exit=2, says="target-pass")
 
     def test_usage_is_brief_and_exit_2(self):
         self.fails(PROGRAM, exit=2, says=["4d2kms", "plan"])

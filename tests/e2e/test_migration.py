@@ -105,6 +105,9 @@ class Plain(Sandbox):
             self.assertEqual(r.returncode, exit, r.stderr)
             return r
         over_tls("--target-ca", self.dir / "ca.pem", state="ca")
+        starttls = [a if a != "none" else "starttls" for a in self.argv("run", "--target-ca", self.dir / "ca.pem", state=self.dir / "starttls")]
+        r = subprocess.run([str(a) for a in starttls], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.assertEqual(r.returncode, 0, r.stderr)
         seen = over_tls(state="first").stderr
         pin = re.search(r"sha256:[0-9a-f]{64}", seen).group(0)
         self.assertNotIn("remembered", over_tls(state="first").stderr, "pinned, and silent from then on")

@@ -168,19 +168,23 @@ TEST_F(Contract, UsersOwnCopyAndNewMailOnTheTargetAreNeverTouched) {
 }
 
 TEST_F(Contract, RefusedMultiappendThatKeptItsFirstMessagesIsLookedAt) {  // attack 3
-  fill(10);
-  w.source.put(World::kUser, "INBOX", std::string("X: y\r\n\r\npoison"));
-  fill(5);
-  w.target.quirks.keeps_first_of_refused_multi = true;
-  w.target.quirks.refuse = [](const ModelMessage& m) -> std::optional<std::string> {
-    if (m.octets.find("poison") != std::string::npos) return "NO Message looks bad";
-    return std::nullopt;
-  };
-  const auto r = w.run();
-  EXPECT_EQ(r.exit, 3);
-  EXPECT_EQ(w.target.bodies(World::kUser, "INBOX").size(), 15u);
-  EXPECT_EQ(w.query("SELECT count(*) FROM message WHERE state=7"), 1);
-  w.expect_in_order();
+  for (const bool uidplus : {true, false}) {  // without UIDPLUS no sweep could put it right afterwards
+    World x;
+    if (!uidplus) x.target.quirks.capabilities.erase("UIDPLUS");
+    for (int i = 0; i < 10; ++i) x.source.put(World::kUser, "INBOX", mail(std::to_string(i)));
+    x.source.put(World::kUser, "INBOX", std::string("X: y\r\n\r\npoison"));
+    for (int i = 10; i < 15; ++i) x.source.put(World::kUser, "INBOX", mail(std::to_string(i)));
+    x.target.quirks.keeps_first_of_refused_multi = true;
+    x.target.quirks.refuse = [](const ModelMessage& m) -> std::optional<std::string> {
+      if (m.octets.find("poison") != std::string::npos) return "NO Message looks bad";
+      return std::nullopt;
+    };
+    EXPECT_EQ(x.run().exit, 3);
+    EXPECT_EQ(x.target.bodies(World::kUser, "INBOX").size(), 15u);
+    EXPECT_EQ(x.query("SELECT count(*) FROM message WHERE state=7"), 1);
+    EXPECT_EQ(x.query("SELECT count(*) FROM surplus"), 0);
+    x.expect_in_order();
+  }
 }
 
 TEST_F(Contract, NoAfterACommitIsLookedAtBeforeAnythingIsSentAgain) {  // attack 3
@@ -354,7 +358,7 @@ TEST_F(Contract, EmptyMessageIsQuarantinedAndNeverSent) {  // F35
 
 TEST_F(Contract, AppenduidThatCannotBeTrueIsNotBelieved) {  // S13, attack 11
   using A = Quirks::AppendUid;
-  for (const A lie : {A::swapped, A::wrong_validity, A::absent}) {
+  for (const A lie : {A::swapped, A::wrong_validity, A::absent, A::too_low, A::repeated, A::far_too_high}) {
     World world;
     world.target.quirks.append_uid = lie;
     for (int i = 0; i < 10; ++i) world.source.put(World::kUser, "INBOX", mail(std::to_string(i)));
@@ -364,10 +368,6 @@ TEST_F(Contract, AppenduidThatCannotBeTrueIsNotBelieved) {  // S13, attack 11
     world.expect_in_order();
     EXPECT_EQ(world.run("verify").exit, 0);
   }
-  World world;
-  world.target.quirks.append_uid = A::far_too_high;
-  for (int i = 0; i < 10; ++i) world.source.put(World::kUser, "INBOX", mail(std::to_string(i)));
-  EXPECT_EQ(world.run().exit, 4) << "plausible numbers that name nothing: verification says so";
 }
 
 TEST_F(Contract, AcknowledgedAndNowhereToBeFoundEndsAsQuarantinedWithItsStory) {  // attacks 6, 7
@@ -572,6 +572,207 @@ TEST_F(Contract, PlanWritesNothingOnEitherServer) {  // I8
   w.run("plan");
   EXPECT_TRUE(w.target.violations.empty());
   EXPECT_EQ(w.target.appends, 0u);
+}
+
+TEST_F(Contract, ResumeReadsEachMailboxFromItselfWhateverWasOpenedBefore) {
+  // Z is in doubt and looked at first, INBOX is copied in between: Z's UIDs must not be read from INBOX.
+  for (std::uint64_t n = 20;; ++n) {
+    World x;
+    x.target.quirks.capabilities.erase("UIDPLUS");
+    for (int i = 0; i < 200; ++i) x.source.put(World::kUser, "INBOX", mail("inbox " + std::to_string(i)));
+    for (int i = 0; i < 150; ++i) x.source.put(World::kUser, "Z", mail("z " + std::to_string(i)));
+    ASSERT_TRUE(x.run("run", n).died) << "never in that state";
+    if (!std::filesystem::exists(x.settings.state + "/state.db") || x.query("SELECT count(*) FROM sqlite_schema WHERE name='message'") == 0) continue;
+    const std::string z = " AND mailbox=(SELECT id FROM mailbox WHERE name='Z')";
+    if (x.query("SELECT count(*) FROM message WHERE state=2" + z) < 64 || x.query("SELECT count(*) FROM message WHERE state=0" + z) < 10) continue;
+    auto& there = x.target.users[World::kUser]["Z"].messages;
+    there.erase(there.begin());  // its user deletes one that was acknowledged
+    x.source.put(World::kUser, "INBOX", mail("inbox, new"));
+    x.run();
+    for (const auto& b : x.target.bodies(World::kUser, "Z")) EXPECT_EQ(b.find("inbox"), std::string::npos);
+    EXPECT_EQ(x.target.bodies(World::kUser, "Z").size(), 149u);
+    EXPECT_EQ(x.query("SELECT count(*) FROM message WHERE state=5"), 0) << "gone though it is at the source";
+    x.expect_in_order();
+    break;
+  }
+}
+
+TEST_F(Contract, CopiesThatShowOnlyAfterTheSettleBeganAreFound) {
+  fill(5);
+  w.target.quirks.hides_fresh = seconds(5);
+  w.target.lose_answer_of_append = 1;
+  EXPECT_EQ(w.run().exit, 0);
+  w.clock.pass(seconds(100));
+  EXPECT_EQ(w.target.bodies(World::kUser, "INBOX").size(), 5u);
+  w.expect_in_order();
+}
+
+TEST_F(Contract, HiddenFreshMessagesWithoutUidplusAreWaitedFor) {
+  w.target.quirks.capabilities.erase("UIDPLUS");
+  w.target.quirks.hides_fresh = seconds(5);
+  fill(3);
+  EXPECT_EQ(w.run().exit, 0);
+  w.expect_equal();
+  w.expect_in_order();
+}
+
+TEST_F(Contract, RetryLooksBeforeItSendsWhatWasSaidToBeStored) {
+  w.target.quirks.capabilities.erase("UIDPLUS");
+  w.target.quirks.hides_fresh = seconds(500);
+  fill(3);
+  EXPECT_EQ(w.run().exit, 3);
+  w.clock.pass(seconds(1000));
+  EXPECT_EQ(w.run("retry").exit, 0);
+  w.expect_equal();
+  w.expect_in_order();
+}
+
+TEST_F(Contract, ShortListOfTheTargetProvesNothing) {
+  fill(5);
+  w.target.lose_answer_of_append = 1;
+  w.target.quirks.short_lists = true;
+  w.run();
+  w.target.quirks.short_lists = false;
+  EXPECT_EQ(w.run().exit, 0);
+  w.expect_equal();
+  w.expect_in_order();
+}
+
+TEST_F(Contract, NilForACopyThatIsListedIsNotItsAbsence) {
+  fill(5);
+  w.target.lose_answer_of_append = 1;
+  int left = 1;
+  w.target.quirks.nil_body = [&](const ModelMessage&) { return left-- > 0; };
+  w.run();
+  EXPECT_EQ(w.run().exit, 0);
+  w.expect_equal();
+  w.expect_in_order();
+}
+
+TEST_F(Contract, AnotherMessageIsNeverTakenForARewrittenHeader) {
+  w.target.put(World::kUser, "INBOX", mail("\xc3\xa9"));
+  w.source.put(World::kUser, "INBOX", mail("\xc3\xa8"));
+  EXPECT_EQ(w.run().exit, 0);
+  EXPECT_EQ(w.target.bodies(World::kUser, "INBOX").size(), 2u);
+}
+
+TEST_F(Contract, CopyOfAnotherMailboxThatIsBoundIsNotTakenForAMovedOne) {
+  w.source.put(World::kUser, "INBOX", mail("both"));
+  w.source.put(World::kUser, "A", mail("both"));
+  w.source.put(World::kUser, "A", mail("only"));
+  w.run();
+  auto& box = w.target.users[World::kUser]["A"];  // restored without its first message
+  box.uid_validity = 500;
+  box.messages.erase(box.messages.begin());
+  box.messages[0].uid = 1;
+  box.uid_next = 2;
+  const auto r = w.run();
+  EXPECT_EQ(r.exit, 3);
+  EXPECT_EQ(w.query("SELECT count(*) FROM message WHERE state=6"), 0);
+  EXPECT_EQ(w.query("SELECT count(*) FROM message WHERE state=7"), 1) << pipeline::report_text(r.report) << "and its octets are kept";
+}
+
+TEST_F(Contract, UidValidityThatGoesThereAndBackLosesNothing) {
+  fill(5);
+  w.target.passwords[World::kUser] = "other";
+  w.run();
+  w.source.users[World::kUser]["INBOX"].uid_validity = 99;
+  w.run();
+  w.source.users[World::kUser]["INBOX"].uid_validity = 11;
+  w.target.passwords[World::kUser] = "secret";
+  EXPECT_EQ(w.run().exit, 0);
+  w.expect_equal();
+  w.expect_in_order();
+}
+
+TEST_F(Contract, MailboxThatComesBackUnchangedIsNotLeftBehind) {
+  w.source.quirks.capabilities.insert("CONDSTORE");
+  fill(1);
+  for (int i = 0; i < 5; ++i) w.source.put(World::kUser, "A", mail(std::to_string(i)));
+  w.target.passwords[World::kUser] = "other";
+  w.run();
+  w.target.passwords[World::kUser] = "secret";
+  const auto kept = w.source.users[World::kUser]["A"];
+  w.source.users[World::kUser].erase("A");
+  w.run();
+  w.source.users[World::kUser]["A"] = kept;
+  EXPECT_EQ(w.run().exit, 0);
+  w.expect_equal();
+  w.expect_in_order();
+}
+
+TEST_F(Contract, LaterLiteralOfAMultiappendRefusedProvesNothingOfThoseBefore) {
+  for (const bool uidplus : {true, false}) {
+    World x;
+    x.target.quirks.capabilities.erase("LITERAL+");
+    if (!uidplus) x.target.quirks.capabilities.erase("UIDPLUS");
+    for (int i = 0; i < 6; ++i) x.source.put(World::kUser, "INBOX", mail(std::to_string(i)));
+    x.target.quirks.refuses_literal = 5;
+    EXPECT_EQ(x.run().exit, 0);
+    x.expect_equal(uidplus ? "UIDPLUS" : "no UIDPLUS");
+    EXPECT_EQ(x.query("SELECT count(*) FROM surplus"), 0);
+    x.expect_in_order();
+  }
+}
+
+TEST_F(Contract, SizesThatCannotBeAreNoReasonToStop) {  // F43
+  fill(2);
+  w.source.quirks.size_lie = "9223372036854775807";
+  EXPECT_EQ(w.run().exit, 0);
+  w.expect_equal();
+}
+
+TEST_F(Contract, MailboxInDoubtThatIsNoMoreDoesNotHoldUpTheOthers) {
+  for (std::uint64_t n = 1;; ++n) {
+    World x;
+    x.source.put(World::kUser, "A", mail("a"));
+    ASSERT_TRUE(x.run("run", n).died);
+    if (x.target.bodies(World::kUser, "A").empty()) continue;
+    x.source.users[World::kUser].erase("A");
+    x.target.users[World::kUser].erase("A");
+    x.source.put(World::kUser, "INBOX", mail("new"));
+    x.run();
+    EXPECT_EQ(x.target.bodies(World::kUser, "INBOX").size(), 1u);
+    break;
+  }
+}
+
+TEST_F(Contract, PasswordThatAServerRepeatsIsNotWrittenDown) {  // S23
+  fill(1);
+  w.source.quirks.echoes_refused_login = true;
+  w.source.passwords[World::kUser] = "changed";
+  const auto r = w.run();
+  EXPECT_EQ(w.query("SELECT count(*) FROM account WHERE error LIKE '%LOGIN%***%'"), 1);
+  EXPECT_EQ(w.query("SELECT count(*) FROM account WHERE error LIKE '%secret%'"), 0);
+  EXPECT_EQ(boost::json::serialize(r.report).find("secret"), std::string::npos);
+}
+
+TEST_F(Contract, SpecialUseThatMovesToAnotherMailboxIsFollowed) {
+  fill(1);
+  w.source.users[World::kUser]["Sent Messages"].attributes = "\\Sent";
+  w.target.users[World::kUser]["Sent"].attributes = "\\Sent";
+  w.run();
+  w.source.users[World::kUser].erase("Sent Messages");
+  w.source.put(World::kUser, "Sent Items", mail("s"));
+  w.source.users[World::kUser]["Sent Items"].attributes = "\\Sent";
+  EXPECT_EQ(w.run().exit, 0);
+  EXPECT_EQ(w.target.bodies(World::kUser, "Sent").size(), 1u);
+}
+
+TEST_F(Contract, DeletedPolicyHoldsForLargeMessagesAndForLaterFlags) {
+  for (const auto policy : {load::DeletedPolicy::skip, load::DeletedPolicy::unmark}) {
+    World x;
+    x.settings.load.deleted = policy;
+    x.source.put(World::kUser, "INBOX", mail("big", std::string(1100 * 1024, 'x')), {"\\Deleted"});
+    x.source.put(World::kUser, "INBOX", mail("later"));
+    x.run();
+    EXPECT_EQ(x.target.bodies(World::kUser, "INBOX").size(), policy == load::DeletedPolicy::skip ? 1u : 2u);
+    x.source.users[World::kUser]["INBOX"].messages.at(1).flags = {"\\Deleted", "\\Seen"};
+    x.run();
+    for (const auto& m : x.target.users[World::kUser]["INBOX"].messages) EXPECT_FALSE(m.flags.contains("\\Deleted"));
+    EXPECT_TRUE(x.target.users[World::kUser]["INBOX"].messages.back().flags.contains("\\Seen"));
+    x.expect_in_order();
+  }
 }
 
 TEST_F(Contract, TwoAccountsWithOneTargetLogInAreNotPouredTogether) {

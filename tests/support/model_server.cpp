@@ -196,6 +196,13 @@ class ModelConnection final : public imap::Transport {
           closed_ = true;
           return;
         }
+        if (!plus && s_.quirks.refuses_literal > 0 && appending() && literals_.size() + 1 == s_.quirks.refuses_literal) {
+          s_.quirks.refuses_literal = 0;
+          for (auto& l : std::exchange(literals_, {})) s_.put(user_, "INBOX", std::move(l));
+          say(command_.substr(0, command_.find(' ')) + " NO Message looks bad");
+          command_.clear();
+          continue;
+        }
         missing_ = std::stoull(digits);
         literals_.emplace_back();
         if (!plus) say("+ go ahead");
@@ -240,7 +247,8 @@ class ModelConnection final : public imap::Transport {
         --s_.refuse_logins;
         say(tag + " NO [UNAVAILABLE] Maximum number of connections from user+IP exceeded");
       } else if (!s_.passwords.contains(arg(0)) || s_.passwords[arg(0)] != arg(1)) {
-        say(tag + " NO [AUTHENTICATIONFAILED] Authentication failed.");
+        if (s_.quirks.echoes_refused_login) say(tag + " NO bad command: " + text);
+        else say(tag + " NO [AUTHENTICATIONFAILED] Authentication failed, try again.");
       } else {
         user_ = arg(0);
         say(tag + " OK [CAPABILITY " + base::join({s_.quirks.capabilities.begin(), s_.quirks.capabilities.end()}, " ") + "] in");
@@ -283,6 +291,7 @@ class ModelConnection final : public imap::Transport {
       else if (s_.quirks.permanent_flags) say("* OK [PERMANENTFLAGS " + *s_.quirks.permanent_flags + "] these");
       say("* " + std::to_string(count(*m)) + " EXISTS");
       say("* OK [UIDVALIDITY " + std::to_string(m->uid_validity) + "] valid");
+      if (s_.quirks.capabilities.contains("CONDSTORE")) say("* OK [HIGHESTMODSEQ " + std::to_string(m->modseq) + "] highest");
       say("* OK [UIDNEXT " + std::to_string(m->uid_next) + "] next");
       say(tag + " OK done");
     } else if (verb == "CREATE") {
@@ -347,8 +356,9 @@ class ModelConnection final : public imap::Transport {
         std::string line = "* " + std::to_string(sequence) + " FETCH (UID " + std::to_string(m.uid);
         if (items.find("FLAGS") != std::string::npos) line += " FLAGS (" + base::join({m.flags.begin(), m.flags.end()}, " ") + ")";
         if (items.find("INTERNALDATE") != std::string::npos) line += " INTERNALDATE \"" + m.date + "\"";
-        if (items.find("RFC822.SIZE") != std::string::npos) line += " RFC822.SIZE " + std::to_string(m.octets.size());
-        if (body) line += " BODY[] {" + std::to_string(m.octets.size()) + "}\r\n" + m.octets;
+        if (items.find("RFC822.SIZE") != std::string::npos) line += " RFC822.SIZE " + (s_.quirks.size_lie.empty() ? std::to_string(m.octets.size()) : s_.quirks.size_lie);
+        if (body && s_.quirks.nil_body && s_.quirks.nil_body(m)) line += " BODY[] NIL";
+        else if (body) line += " BODY[] {" + std::to_string(m.octets.size()) + "}\r\n" + m.octets;
         say(line + ")");
       }
       if (body && s_.quirks.nil_for_expunged && first == last && !seen.contains(first)) say("* 1 FETCH (UID " + std::to_string(first) + " BODY[] NIL)");
@@ -421,7 +431,14 @@ class ModelConnection final : public imap::Transport {
       auto validity = box->uid_validity;
       if (s_.quirks.append_uid == A::swapped && shown.size() > 1) std::swap(shown.front(), shown.back());
       if (s_.quirks.append_uid == A::swapped && shown.size() == 1) std::swap(shown.front(), validity);
-      if (s_.quirks.append_uid == A::wrong_validity) ++validity;
+      if (s_.quirks.append_uid == A::repeated)
+        for (auto& u : shown) u = shown.front();
+      if (s_.quirks.append_uid == A::too_low)
+        for (auto& u : shown) u -= static_cast<std::uint32_t>(shown.size());
+      if (s_.quirks.append_uid == A::wrong_validity) {  // those of another mailbox
+        ++validity;
+        for (auto& u : shown) u += 1000;
+      }
       if (s_.quirks.append_uid == A::far_too_high)
         for (auto& u : shown) u += 1000;
       std::string list;

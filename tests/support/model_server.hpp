@@ -58,11 +58,15 @@ struct Quirks {
   bool header_8bit_to_x = false;    // Cyrus, munge8bit
   bool keeps_first_of_refused_multi = false;  // breaks RFC 3502
   bool refuses_after_storing = false;         // NO [UNAVAILABLE] although stored
-  enum class AppendUid { honest, swapped, wrong_validity, absent, far_too_high } append_uid = AppendUid::honest;
+  enum class AppendUid { honest, swapped, wrong_validity, absent, far_too_high, too_low, repeated } append_uid = AppendUid::honest;
   bool forgets_dates = false;       // stores "now"
   std::optional<std::string> permanent_flags;  // "(\\Seen \\*)"
   bool nil_for_expunged = true;     // FETCH of a vanished message: OK and NIL (RFC 2180); else nothing
   std::chrono::milliseconds hides_fresh{0};    // new messages show only later
+  std::function<bool(const ModelMessage&)> nil_body;  // OK and NIL for a message that is there
+  std::string size_lie;             // RFC822.SIZE of every message
+  std::size_t refuses_literal = 0;  // of a MULTIAPPEND without LITERAL+: NO instead of the n-th "+"; those before it are kept
+  bool echoes_refused_login = false;
   bool short_lists = false;         // UID FETCH 1:n leaves out the last under OK
 };
 

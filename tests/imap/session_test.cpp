@@ -1,0 +1,262 @@
+// Sessions against a server that is played from a script: what is sent before, during and after log-in, and what never is.
+#include "imap/client/session.hpp"
+
+#include <gtest/gtest.h>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/io_context.hpp>
+#include <cstring>
+
+#include "imap/client/reader.hpp"
+
+namespace imap {
+namespace {
+
+namespace asio = boost::asio;
+
+// Answers by rule: for a command whose text after the tag begins with `verb`, `reply` with %t replaced by the tag.
+struct Rule {
+  std::string verb, reply;
+};
+
+struct Wire {
+  std::string greeting = "* OK ready\r\n";
+  std::vector<Rule> rules;
+  std::string sent;        // all octets of the client
+  bool tls = false;
+  std::string after_tls_asked;  // extra octets right behind the OK of STARTTLS
+};
+
+class Scripted final : public Transport {
+ public:
+  explicit Scripted(Wire& wire) : w_(wire) { out_ = w_.greeting; }
+  asio::awaitable<std::size_t> read_some(asio::mutable_buffer into) override {
+    if (out_.empty()) throw base::Failed({base::Scope::account, base::Remedy::reconnect, "The connection was lost: nothing was heard."});
+    const auto n = std::min<std::size_t>({into.size(), out_.size(), 3});  // small pieces
+    // What arrives in one segment with the OK of STARTTLS must arrive together.
+    const auto take = w_.after_tls_asked.empty() ? n : std::min(into.size(), out_.size());
+    std::memcpy(into.data(), out_.data(), take);
+    out_.erase(0, take);
+    co_return take;
+  }
+  asio::awaitable<void> write_all(std::vector<std::string_view> pieces) override {
+    for (const auto p : pieces) {
+      w_.sent += p;
+      line_ += p;
+    }
+    for (std::size_t lf = 0; (lf = line_.find("\r\n")) != std::string::npos;) {
+      const std::string line = line_.substr(0, lf);
+      line_.erase(0, lf + 2);
+      const auto space = line.find(' ');
+      const std::string tag = line.substr(0, space), rest = space == std::string::npos ? line : line.substr(space + 1);
+      for (const auto& r : w_.rules) {
+        if (!rest.starts_with(r.verb)) continue;
+        std::string reply = r.reply;
+        for (std::size_t at; (at = reply.find("%t")) != std::string::npos;) reply.replace(at, 2, tag);
+        out_ += reply;
+        break;
+      }
+    }
+    co_return;
+  }
+  asio::awaitable<void> start_tls() override {
+    w_.tls = true;
+    co_return;
+  }
+  bool encrypted() const override { return w_.tls; }
+  void close() override {}
+
+ private:
+  Wire& w_;
+  std::string out_, line_;
+};
+
+class ScriptedDialer final : public Dialer {
+ public:
+  explicit ScriptedDialer(Wire& wire) : wire_(wire) {}
+  asio::awaitable<std::unique_ptr<Transport>> dial(base::Endpoint) override { co_return std::make_unique<Scripted>(wire_); }
+
+ private:
+  Wire& wire_;
+};
+
+const Rule kCapability{"CAPABILITY", "* CAPABILITY IMAP4rev1\r\n%t OK done\r\n"};
+const Rule kLogin{"LOGIN", "%t OK [CAPABILITY IMAP4rev1 UIDPLUS] in\r\n"};
+
+SessionOptions options(base::TlsMode tls = base::TlsMode::none) {
+  SessionOptions o;
+  o.endpoint.host = "localhost";
+  o.endpoint.side = "source";
+  o.endpoint.tls = tls;
+  o.user = "jane";
+  o.password = base::Secret("s3cret");
+  return o;
+}
+
+struct Result {
+  std::unique_ptr<Session> session;
+  std::optional<base::Error> error;
+};
+
+template <class F>
+Result with_session(Wire& wire, SessionOptions o, F after) {
+  Result r;
+  ScriptedDialer dialer(wire);
+  asio::io_context io;
+  auto task = [](ScriptedDialer* d, SessionOptions so, Result* out, F* f) -> asio::awaitable<void> {
+    try {
+      out->session = co_await Session::open(*d, std::move(so));
+      co_await (*f)(*out->session);
+    } catch (const base::Failed& e) {
+      out->error = e.error;
+    }
+  };
+  asio::co_spawn(io, task(&dialer, std::move(o), &r, &after), [](std::exception_ptr e) {
+    if (e) std::rethrow_exception(e);
+  });
+  io.run();
+  return r;
+}
+
+Result open(Wire& wire, SessionOptions o = options()) {
+  return with_session(wire, std::move(o), [](Session&) -> asio::awaitable<void> { co_return; });
+}
+
+TEST(Session, CapabilityAfterLogInDecides) {
+  Wire w;
+  w.rules = {{"CAPABILITY", "* CAPABILITY IMAP4rev1 LITERAL+ MULTIAPPEND\r\n%t OK done\r\n"}, kLogin};
+  const auto r = open(w);
+  ASSERT_FALSE(r.error) << r.error->text;
+  EXPECT_TRUE(r.session->has("UIDPLUS"));
+  EXPECT_FALSE(r.session->has("MULTIAPPEND")) << "offered before log-in only";
+}
+
+TEST(Session, CapabilityIsAskedForWhereLogInDoesNotTell) {  // Courier, 4D
+  Wire w;
+  w.greeting = "* OK WebSTAR Mail ready\r\n";
+  w.rules = {{"CAPABILITY", "* CAPABILITY IMAP4rev1 CHILDREN\r\n%t OK done\r\n"}, {"LOGIN", "%t OK\r\n"}};
+  const auto r = open(w);
+  ASSERT_FALSE(r.error) << r.error->text;
+  EXPECT_TRUE(r.session->has("CHILDREN"));
+}
+
+TEST(Session, PreauthAndOddGreetingsAreNotUsed) {  // S4, S5
+  for (const char* greeting : {"* PREAUTH welcome\r\n", "* BYE too busy\r\n", "220 smtp\r\n", "* 5 EXISTS\r\n", "A1 OK\r\n"}) {
+    Wire w;
+    w.greeting = greeting;
+    w.rules = {kCapability, kLogin};
+    EXPECT_TRUE(open(w).error.has_value()) << greeting;
+    EXPECT_EQ(w.sent, "") << "nothing is sent after " << greeting;
+  }
+}
+
+TEST(Session, StarttlsThatIsRefusedSendsNoPassword) {  // S1
+  for (const char* reply : {"%t NO no\r\n", "%t BAD what\r\n", "+ \r\n"}) {
+    Wire w;
+    w.rules = {{"STARTTLS", reply}, kCapability, kLogin};
+    EXPECT_TRUE(open(w, options(base::TlsMode::starttls)).error.has_value());
+    EXPECT_EQ(w.sent.find("s3cret"), std::string::npos);
+    EXPECT_FALSE(w.tls);
+  }
+}
+
+TEST(Session, OctetsInjectedBehindStarttlsEndTheConnection) {  // S2
+  Wire w;
+  w.after_tls_asked = "yes";
+  w.rules = {{"STARTTLS", "%t OK begin\r\n* CAPABILITY IMAP4rev1 AUTH=PLAIN\r\n"}, kCapability, kLogin};
+  const auto r = open(w, options(base::TlsMode::starttls));
+  ASSERT_TRUE(r.error);
+  EXPECT_NE(r.error->text.find("in clear after STARTTLS"), std::string::npos) << r.error->text;
+  EXPECT_EQ(w.sent.find("s3cret"), std::string::npos);
+}
+
+TEST(Session, StarttlsThenLogIn) {
+  Wire w;
+  w.rules = {{"STARTTLS", "%t OK begin\r\n"}, kCapability, kLogin};
+  const auto r = open(w, options(base::TlsMode::starttls));
+  EXPECT_FALSE(r.error) << r.error->text;
+  EXPECT_LT(w.sent.find("STARTTLS"), w.sent.find("LOGIN"));
+}
+
+TEST(Session, CleartextBeyondLoopbackIsRefusedBeforeDialling) {
+  Wire w;
+  auto o = options();
+  o.endpoint.host = "mail.example.org";
+  const auto r = open(w, o);
+  ASSERT_TRUE(r.error);
+  EXPECT_NE(r.error->text.find("--allow-cleartext"), std::string::npos);
+}
+
+TEST(Session, LogindisabledUsesAuthenticatePlain) {
+  Wire w;
+  w.rules = {{"CAPABILITY", "* CAPABILITY IMAP4rev1 LOGINDISABLED AUTH=PLAIN\r\n%t OK done\r\n"}, {"AUTHENTICATE PLAIN", "+ \r\n"}};
+  // The answer's tag is that of AUTHENTICATE; the reply line has none of its own.
+  std::string seen;
+  auto r = open(w);
+  EXPECT_NE(w.sent.find("AGphbmUAczNjcmV0\r\n"), std::string::npos) << "\\0jane\\0s3cret in base64";
+  EXPECT_EQ(w.sent.find("LOGIN "), std::string::npos);
+}
+
+TEST(Session, RefusedAndBusyLogInsAreToldApart) {  // F24, F26
+  Wire w;
+  w.rules = {kCapability, {"LOGIN", "%t NO [AUTHENTICATIONFAILED] wrong\r\n"}};
+  auto r = open(w);
+  EXPECT_EQ(r.error->exit, base::Exit::login_refused);
+  EXPECT_EQ(r.error->text.find("s3cret"), std::string::npos);
+  for (const char* busy : {"%t NO [UNAVAILABLE] later\r\n", "%t NO Maximum number of connections from user+IP exceeded\r\n", "%t NO [ALERT] Too many simultaneous connections\r\n"}) {
+    Wire b;
+    b.rules = {kCapability, {"LOGIN", busy}};
+    const auto e = open(b);
+    EXPECT_NE(e.error->exit, base::Exit::login_refused) << busy;
+    EXPECT_EQ(e.error->remedy, base::Remedy::retry_later) << busy;
+  }
+}
+
+TEST(Reader, WhatDoesNotAddUpIsNeverUsed) {  // F42-F44
+  const auto read = [](const std::string& reply) {
+    Wire w;
+    w.rules = {kCapability, kLogin, {"UID FETCH", reply}};
+    std::vector<ReadMessage> got;
+    auto r = with_session(w, options(), [&got](Session& s) -> asio::awaitable<void> {
+      std::vector<base::Uid> uids{base::Uid(5), base::Uid(6)};
+      got = co_await read_messages(s, std::move(uids), Keep::octets, base::Fingerprinter::E1x::if_8bit);
+    });
+    return std::make_pair(std::move(got), r.error);
+  };
+  auto [good, e1] = read("* 1 FETCH (UID 5 BODY[] {1}\r\na)\r\n* 2 FETCH (UID 6 BODY[] {0}\r\n)\r\n%t OK\r\n");
+  ASSERT_FALSE(e1) << e1->text;
+  EXPECT_EQ(good[0].found, BodyFound::whole);
+  EXPECT_EQ(good[1].found, BodyFound::empty);
+  auto [gone, e2] = read("* 1 FETCH (UID 5 BODY[] NIL)\r\n%t OK [EXPUNGEISSUED] some are gone\r\n");
+  EXPECT_EQ(gone[0].found, BodyFound::vanished);
+  EXPECT_EQ(gone[1].found, BodyFound::vanished);
+  EXPECT_TRUE(read("* 1 FETCH (UID 7 BODY[] {1}\r\na)\r\n%t OK\r\n").second) << "another UID";
+  EXPECT_TRUE(read("* 1 FETCH (UID 5 BODY[] {1}\r\na)\r\n* 1 FETCH (UID 5 BODY[] {1}\r\nb)\r\n%t OK\r\n").second) << "twice";
+  EXPECT_TRUE(read("* 1 FETCH (UID 5 BODY[] {3}\r\na)\r\n%t OK\r\n").second) << "a literal that swallows what follows";
+  EXPECT_TRUE(read("* 1 FETCH (UID 5 BODY[] {1}\r\na)\r\n").second) << "no tagged OK";
+  auto [refused, e3] = read("%t NO cannot\r\n");
+  ASSERT_FALSE(e3);
+  EXPECT_EQ(refused[0].found, BodyFound::refused);
+}
+
+TEST(Reader, ListsAreClosedAscendingAndWithinWhatWasAsked) {
+  const auto list = [](const std::string& reply, std::string* sent) {
+    Wire w;
+    w.rules = {kCapability, kLogin, {"UID FETCH", reply}};
+    std::vector<Envelope> got;
+    auto r = with_session(w, options(), [&got](Session& s) -> asio::awaitable<void> { got = base::or_throw(co_await list_messages(s, base::Uid(3), base::Uid(10))); });
+    *sent = w.sent;
+    return std::make_pair(got, r.error);
+  };
+  std::string sent;
+  auto [good, e] = list("* 1 FETCH (UID 3 RFC822.SIZE 7 FLAGS ())\r\n* 2 FETCH (FLAGS (\\Seen))\r\n* 2 FETCH (UID 9 RFC822.SIZE 8 FLAGS () INTERNALDATE \"30-Feb-2020 00:00:00 +0000\")\r\n%t OK\r\n", &sent);
+  ASSERT_FALSE(e) << e->text;
+  EXPECT_EQ(good.size(), 2u);
+  EXPECT_FALSE(good[1].date) << "no date is no date";
+  EXPECT_NE(sent.find("UID FETCH 3:9 "), std::string::npos) << "a closed range";
+  EXPECT_TRUE(list("* 1 FETCH (UID 10 RFC822.SIZE 7)\r\n%t OK\r\n", &sent).second) << "beyond the range";
+  EXPECT_TRUE(list("* 1 FETCH (UID 5 RFC822.SIZE 7)\r\n* 2 FETCH (UID 5 RFC822.SIZE 7)\r\n%t OK\r\n", &sent).second) << "twice";
+}
+
+}  // namespace
+}  // namespace imap
