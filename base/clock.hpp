@@ -1,4 +1,5 @@
-// Time as an argument: no code below pipeline reads a clock or sleeps on its own, so that every schedule is reproducible.
+// Time as an argument: no code below pipeline reads a clock or sleeps on its own, so that every schedule is
+// reproducible.
 #pragma once
 
 #include <boost/asio/awaitable.hpp>

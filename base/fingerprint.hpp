@@ -1,7 +1,8 @@
 // What makes two messages the same (design: E0, E1, E1x).
 //
 //   E0   SHA-256 of the octets as they are. Equal: byte for byte the same.
-//   E1   SHA-256 of the canonical form: every CR removed, NUL -> 0x80, trailing LFs removed. Honest servers change just that
+//   E1   SHA-256 of the canonical form: every CR removed, NUL -> 0x80, trailing LFs removed. Honest servers change just
+//   that
 //        (bare LF to CRLF, NUL to 0x80, a line end added): E1 survives it, and decides.
 //   E1x  E1 after every '?', 'X' and octet >= 0x80 of the header became 'X': Cyrus stores raw 8-bit headers so.
 #pragma once
@@ -36,8 +37,8 @@ struct Fingerprint {
 // Octets in, in pieces; one pass; constant memory.
 class Fingerprinter {
  public:
-  // `always`: E1x is worked out whatever the header holds (target side). `if_8bit`: only if the header has an octet >= 0x80,
-  // since no other message is touched by the rewriting that E1x stands for (source side).
+  // `always`: E1x is worked out whatever the header holds (target side). `if_8bit`: only if the header has an octet >=
+  // 0x80, since no other message is touched by the rewriting that E1x stands for (source side).
   enum class E1x : std::uint8_t { if_8bit, always };
   explicit Fingerprinter(E1x when);
   void add(std::string_view octets);
@@ -53,7 +54,7 @@ class Fingerprinter {
   E1x when_;
   Context e0_, e1_, e1x_;
   std::string pending_, pending_x_;
-  std::uint64_t held_lfs_ = 0;   // LFs not yet hashed: they may be trailing
+  std::uint64_t held_lfs_ = 0;  // LFs not yet hashed: they may be trailing
   bool in_header_ = true;
   bool header_8bit_ = false;
   bool line_empty_ = true;

@@ -62,12 +62,12 @@ T or_throw(Result<T> r) {
 
 }  // namespace base
 
-// TRY(auto x, f()): x from a Result, or return its error early. A plain statement on purpose: a statement expression that
-// holds co_await crashes g++ 12.
+// TRY(auto x, f()): x from a Result, or return its error early. A plain statement on purpose: a statement expression
+// that holds co_await crashes g++ 12.
 #define BASE_CAT2(a, b) a##b
 #define BASE_CAT(a, b) BASE_CAT2(a, b)
-#define TRY_AS(tmp, decl, expr)                                    \
-  auto tmp = (expr);                                               \
+#define TRY_AS(tmp, decl, expr)                                         \
+  auto tmp = (expr);                                                    \
   if (!tmp) return tl::unexpected<base::Error>(std::move(tmp).error()); \
   decl = *std::move(tmp)
 #define TRY(decl, expr) TRY_AS(BASE_CAT(try_result_, __LINE__), decl, expr)

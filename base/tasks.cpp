@@ -12,10 +12,10 @@ namespace asio = boost::asio;
 
 asio::awaitable<BothEnded> run_both(asio::awaitable<void> first, asio::awaitable<void> second) {
   auto ex = co_await asio::this_coro::executor;
-  auto [order, a, b] = co_await asio::experimental::make_parallel_group(
-                           asio::co_spawn(ex, std::move(first), asio::deferred),
-                           asio::co_spawn(ex, std::move(second), asio::deferred))
-                           .async_wait(asio::experimental::wait_for_all(), asio::use_awaitable);
+  auto [order, a, b] =
+      co_await asio::experimental::make_parallel_group(asio::co_spawn(ex, std::move(first), asio::deferred),
+                                                       asio::co_spawn(ex, std::move(second), asio::deferred))
+          .async_wait(asio::experimental::wait_for_all(), asio::use_awaitable);
   co_return BothEnded{a, b};
 }
 

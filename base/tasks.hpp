@@ -7,8 +7,8 @@
 
 namespace base {
 
-// Runs all of them on the caller's executor and waits for all. The first failure is rethrown when all have ended: nobody is
-// cancelled, because half an APPEND on the wire is worse than a late answer (silence limits end a stuck one).
+// Runs all of them on the caller's executor and waits for all. The first failure is rethrown when all have ended:
+// nobody is cancelled, because half an APPEND on the wire is worse than a late answer (silence limits end a stuck one).
 boost::asio::awaitable<void> run_all(std::vector<boost::asio::awaitable<void>> tasks);
 
 // Runs both and waits for both; each keeps its own failure, null if it had none.

@@ -15,10 +15,11 @@ struct Endpoint {
   std::string host;
   std::uint16_t port = 0;
   TlsMode tls = TlsMode::tls;
-  std::string side;                // "source" or "target": names the options in messages
-  std::string ca_file;             // PEM; empty: the system's store
-  std::vector<std::string> pins;   // "sha256:HEX" of the certificate; one that matches is trusted whatever its chain says
-  bool allow_cleartext = false;    // beyond loopback
+  std::string side;     // "source" or "target": names the options in messages
+  std::string ca_file;  // PEM; empty: the system's store
+  std::vector<std::string>
+      pins;                      // "sha256:HEX" of the certificate; one that matches is trusted whatever its chain says
+  bool allow_cleartext = false;  // beyond loopback
   std::chrono::seconds silence{300};  // no octet in either direction for so long: the connection is given up
   // Asked when the chain is not trusted and no pin is set: true = go on (loopback only, see design: it is then pinned).
   std::function<bool(const std::string& fingerprint)> accept_unknown;

@@ -24,20 +24,25 @@ constexpr std::size_t kChunk = 1000;  // rows a transaction
 std::string readable(const std::string& wire) { return imap::from_mutf7(wire).value_or(wire); }
 
 // One piece of a mailbox's list into the store.
-asio::awaitable<void> add(state::Store* store, state::MailboxId mailbox, base::UidValidity validity, std::vector<imap::Envelope> some) {
+asio::awaitable<void> add(state::Store* store, state::MailboxId mailbox, base::UidValidity validity,
+                          std::vector<imap::Envelope> some) {
   std::vector<state::FoundMessage> found;
   found.reserve(some.size());
   for (auto& e : some) found.push_back({e.uid, e.size, e.date, state::canonical_flags(std::move(e.flags))});
-  auto work = [mailbox, validity, found = std::move(found)](Db& db) { state::add_messages(db, mailbox, validity, found); };
+  auto work = [mailbox, validity, found = std::move(found)](Db& db) {
+    state::add_messages(db, mailbox, validity, found);
+  };
   co_await store->run(std::move(work));
 }
 
-asio::awaitable<base::Result<std::uint64_t>> read_mailbox(imap::Session& session, state::Store& store, state::MailboxRow m) {
+asio::awaitable<base::Result<std::uint64_t>> read_mailbox(imap::Session& session, state::Store& store,
+                                                          state::MailboxRow m) {
   for (int attempt = 0;; ++attempt) {
     auto opened = co_await session.examine(m.wire);
     if (!opened) co_return base::fail(Scope::mailbox, Remedy::skip, "could not be opened: " + opened.error().text);
     if (!opened->uid_validity || opened->uid_not_sticky)
-      co_return base::fail(Scope::mailbox, Remedy::skip, "the server gives it no UIDs that last, so that nothing in it could be told apart");
+      co_return base::fail(Scope::mailbox, Remedy::skip,
+                           "the server gives it no UIDs that last, so that nothing in it could be told apart");
     const auto validity = opened->uid_validity;
     if (validity != m.uid_validity) {
       auto begin = [id = m.id, validity](Db& db) { state::begin_inventory(db, id, validity); };
@@ -50,14 +55,16 @@ asio::awaitable<base::Result<std::uint64_t>> read_mailbox(imap::Session& session
     const std::uint64_t exists = opened->exists;
     std::uint64_t count = 0;
     if (exists > 0) {
-      auto listed = co_await imap::list_messages(session, Uid(1), opened->uid_next, "(UID FLAGS INTERNALDATE RFC822.SIZE)", kChunk, std::move(receive));
+      auto listed = co_await imap::list_messages(session, Uid(1), opened->uid_next,
+                                                 "(UID FLAGS INTERNALDATE RFC822.SIZE)", kChunk, std::move(receive));
       if (!listed) co_return base::fail(Scope::mailbox, Remedy::skip, "could not be listed: " + listed.error().text);
       count = *listed;
     }
     if (count != exists) {
       // Mail came or went in between, or the server gave a short list under OK: never taken for complete.
       if (attempt == 0) continue;
-      co_return base::fail(Scope::mailbox, Remedy::skip, fmt::format("the server listed {} of {}", count, base::plural(exists, "message")));
+      co_return base::fail(Scope::mailbox, Remedy::skip,
+                           fmt::format("the server listed {} of {}", count, base::plural(exists, "message")));
     }
     auto finish = [id = m.id, next = opened->uid_next, exists, modseq = opened->highest_modseq](Db& db) {
       state::finish_inventory(db, id, next, exists, modseq);
@@ -95,7 +102,9 @@ asio::awaitable<std::vector<state::FoundMailbox>> find_mailboxes(imap::Session& 
     m.delimiter = item.delimiter ? std::string(1, *item.delimiter) : std::string();
     m.attributes = base::join(item.attributes, " ");
     m.subscribed = subscribed.contains(m.wire);
-    const auto has = [&](std::string_view a) { return std::find(item.attributes.begin(), item.attributes.end(), a) != item.attributes.end(); };
+    const auto has = [&](std::string_view a) {
+      return std::find(item.attributes.begin(), item.attributes.end(), a) != item.attributes.end();
+    };
     if (has("\\noselect") || has("\\nonexistent")) m.excluded = "holds no messages (\\Noselect)";
     else if (not_own(m.wire)) m.excluded = "not the user's own (shared or another user's)";
     out.push_back(std::move(m));
@@ -103,8 +112,8 @@ asio::awaitable<std::vector<state::FoundMailbox>> find_mailboxes(imap::Session& 
   co_return out;
 }
 
-asio::awaitable<InventoryResult> inventory(imap::Session& session, state::Store& store, state::AccountId account, bool pipelined,
-                                           std::string& prefix) {
+asio::awaitable<InventoryResult> inventory(imap::Session& session, state::Store& store, state::AccountId account,
+                                           bool pipelined, std::string& prefix) {
   InventoryResult result;
   const auto found = co_await find_mailboxes(session, prefix);
   auto save = [account, found](Db& db) {
@@ -127,8 +136,8 @@ asio::awaitable<InventoryResult> inventory(imap::Session& session, state::Store&
     if (!statuses[i]) continue;
     const auto& s = *statuses[i];
     for (const auto& m : rows)
-      if (m.wire == known[i] && s.uid_validity == m.uid_validity.value && s.uid_next == m.uid_next.value && s.messages == m.messages &&
-          s.highest_modseq == m.modseq.value)
+      if (m.wire == known[i] && s.uid_validity == m.uid_validity.value && s.uid_next == m.uid_next.value &&
+          s.messages == m.messages && s.highest_modseq == m.modseq.value)
         unchanged.insert(m.wire);
   }
   for (const auto& m : rows) {
@@ -141,8 +150,11 @@ asio::awaitable<InventoryResult> inventory(imap::Session& session, state::Store&
     if (count) {
       result.messages_read += *count;
     } else {
-      result.problems.push_back(fmt::format("Mailbox \"{}\" {}. Its messages are not migrated.", base::printable(m.name), count.error().text));
-      auto note = [id = m.id, text = count.error().text](Db& db) { state::set_source_error(db, id, "at the source: " + text); };
+      result.problems.push_back(fmt::format("Mailbox \"{}\" {}. Its messages are not migrated.",
+                                            base::printable(m.name), count.error().text));
+      auto note = [id = m.id, text = count.error().text](Db& db) {
+        state::set_source_error(db, id, "at the source: " + text);
+      };
       co_await store.run(std::move(note));
     }
   }

@@ -1,6 +1,6 @@
-// The inventory of one account over IMAP: its mailboxes, and of every message UID, size, INTERNALDATE and flags, written to
-// the state store in pieces. Reads only (EXAMINE, STATUS, LIST, FETCH without bodies). A mailbox in which nothing has changed
-// costs one STATUS.
+// The inventory of one account over IMAP: its mailboxes, and of every message UID, size, INTERNALDATE and flags,
+// written to the state store in pieces. Reads only (EXAMINE, STATUS, LIST, FETCH without bodies). A mailbox in which
+// nothing has changed costs one STATUS.
 #pragma once
 
 #include <boost/asio/awaitable.hpp>

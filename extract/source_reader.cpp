@@ -18,21 +18,25 @@ asio::awaitable<base::Result<void>> SourceReader::open(state::MailboxRow mailbox
   const std::string name = base::printable(mailbox_.name);
   auto opened = co_await session_.examine(mailbox_.wire);
   if (!opened)
-    co_return base::fail(Scope::mailbox, Remedy::skip, fmt::format("Could not open \"{}\" at the source ({}): {}. Its messages stay pending.",
-                                                                  name, session_.who(), opened.error().text));
-  if (opened->uid_validity != mailbox_.uid_validity)
     co_return base::fail(Scope::mailbox, Remedy::skip,
-                         fmt::format("\"{}\" at the source ({}) is no longer the mailbox that was inventoried: its UIDVALIDITY is {}, not {}. "
-                                     "Nothing was copied from it; run again to take a new inventory.", name, session_.who(),
-                                     opened->uid_validity.value, mailbox_.uid_validity.value));
+                         fmt::format("Could not open \"{}\" at the source ({}): {}. Its messages stay pending.", name,
+                                     session_.who(), opened.error().text));
+  if (opened->uid_validity != mailbox_.uid_validity)
+    co_return base::fail(
+        Scope::mailbox, Remedy::skip,
+        fmt::format(
+            "\"{}\" at the source ({}) is no longer the mailbox that was inventoried: its UIDVALIDITY is {}, not {}. "
+            "Nothing was copied from it; run again to take a new inventory.",
+            name, session_.who(), opened->uid_validity.value, mailbox_.uid_validity.value));
   co_return base::Result<void>{};
 }
 
 void SourceReader::expect_open() const {
   if (session_.open_mailbox() != mailbox_.wire)
-    throw base::Failed({Scope::account, Remedy::reconnect,
-                        fmt::format("Internal error: {} stands in \"{}\", not in \"{}\". Nothing was read.", session_.who(),
-                                    base::printable(session_.open_mailbox()), base::printable(mailbox_.wire))});
+    throw base::Failed(
+        {Scope::account, Remedy::reconnect,
+         fmt::format("Internal error: {} stands in \"{}\", not in \"{}\". Nothing was read.", session_.who(),
+                     base::printable(session_.open_mailbox()), base::printable(mailbox_.wire))});
 }
 
 asio::awaitable<imap::ReadMessage> SourceReader::read_afresh(Uid uid) {
@@ -43,7 +47,8 @@ asio::awaitable<imap::ReadMessage> SourceReader::read_afresh(Uid uid) {
   m.found = imap::BodyFound::refused;
   m.words = "the mailbox could not be opened a second time";
   if (opened && opened->uid_validity == mailbox_.uid_validity) {
-    auto read = co_await imap::read_messages(*other, std::vector<Uid>(1, uid), imap::Keep::octets, base::Fingerprinter::E1x::if_8bit);
+    auto read = co_await imap::read_messages(*other, std::vector<Uid>(1, uid), imap::Keep::octets,
+                                             base::Fingerprinter::E1x::if_8bit);
     m = std::move(read.front());
   }
   co_await other->logout();
@@ -52,7 +57,8 @@ asio::awaitable<imap::ReadMessage> SourceReader::read_afresh(Uid uid) {
 
 asio::awaitable<std::vector<imap::ReadMessage>> SourceReader::read(std::vector<Uid> uids) {
   expect_open();
-  co_return co_await imap::read_messages(session_, std::move(uids), imap::Keep::octets, base::Fingerprinter::E1x::if_8bit);
+  co_return co_await imap::read_messages(session_, std::move(uids), imap::Keep::octets,
+                                         base::Fingerprinter::E1x::if_8bit);
 }
 
 asio::awaitable<imap::ReadMessage> SourceReader::stream(Uid uid, imap::BodyReceiver& receiver) {
@@ -63,7 +69,8 @@ asio::awaitable<imap::ReadMessage> SourceReader::stream(Uid uid, imap::BodyRecei
 asio::awaitable<base::Result<std::vector<Uid>>> SourceReader::list(imap::Session& session) {
   auto opened = co_await session.examine(mailbox_.wire);
   if (!opened) co_return tl::unexpected(std::move(opened).error());
-  if (opened->uid_validity != mailbox_.uid_validity) co_return base::fail(Scope::mailbox, Remedy::skip, "another UIDVALIDITY");
+  if (opened->uid_validity != mailbox_.uid_validity)
+    co_return base::fail(Scope::mailbox, Remedy::skip, "another UIDVALIDITY");
   std::vector<Uid> uids;
   if (opened->exists > 0) {
     auto all = co_await imap::list_messages(session, Uid(1), opened->uid_next, "(UID)");
@@ -83,7 +90,8 @@ asio::awaitable<base::Result<std::vector<Uid>>> SourceReader::confirm_absent(std
   if (!second) co_return tl::unexpected(std::move(second).error());
   std::vector<Uid> absent;
   for (const auto u : uids)
-    if (!std::binary_search(first->begin(), first->end(), u) && !std::binary_search(second->begin(), second->end(), u)) absent.push_back(u);
+    if (!std::binary_search(first->begin(), first->end(), u) && !std::binary_search(second->begin(), second->end(), u))
+      absent.push_back(u);
   co_return absent;
 }
 

@@ -15,7 +15,8 @@ class SourceReader {
  public:
   using OpenSession = std::function<boost::asio::awaitable<std::unique_ptr<imap::Session>>()>;
   // `open_session`: a second one, where one list is not proof enough.
-  SourceReader(imap::Session& session, OpenSession open_session) : session_(session), open_session_(std::move(open_session)) {}
+  SourceReader(imap::Session& session, OpenSession open_session)
+      : session_(session), open_session_(std::move(open_session)) {}
 
   boost::asio::awaitable<base::Result<void>> open(state::MailboxRow mailbox);
   boost::asio::awaitable<std::vector<imap::ReadMessage>> read(std::vector<base::Uid> uids);

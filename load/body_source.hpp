@@ -1,5 +1,5 @@
-// The one thing that load needs and the state store does not hold: message bodies. Declared here, implemented over extract by
-// pipeline.
+// The one thing that load needs and the state store does not hold: message bodies. Declared here, implemented over
+// extract by pipeline.
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
@@ -13,8 +13,8 @@ namespace load {
 class BodySource {
  public:
   virtual ~BodySource() = default;
-  // Opens the mailbox for reading. An error of Scope::mailbox if it cannot be opened or is not the one inventoried (another
-  // UIDVALIDITY): then nothing of it may be read by UID.
+  // Opens the mailbox for reading. An error of Scope::mailbox if it cannot be opened or is not the one inventoried
+  // (another UIDVALIDITY): then nothing of it may be read by UID.
   virtual boost::asio::awaitable<base::Result<void>> open(state::MailboxRow mailbox) = 0;
   // Of the open mailbox; the rows are those of its present UIDVALIDITY.
   virtual boost::asio::awaitable<std::vector<imap::ReadMessage>> read(std::vector<base::Uid> uids) = 0;

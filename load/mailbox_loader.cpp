@@ -7,8 +7,8 @@
 #include "base/tasks.hpp"
 #include "base/text.hpp"
 #include "imap/protocol/date_time.hpp"
-#include "imap/protocol/uid_set.hpp"
 #include "imap/protocol/mailbox_name.hpp"
+#include "imap/protocol/uid_set.hpp"
 #include "load/quarantine.hpp"
 
 namespace load {
@@ -61,52 +61,69 @@ std::optional<std::vector<Uid>> append_uids(const imap::Answer& answer, base::Ui
   std::vector<Uid> out;
   for (const auto& r : set->ranges())
     for (std::uint64_t u = r.first.value; u <= r.last.value; ++u) out.emplace_back(static_cast<std::uint32_t>(u));
-  if (std::adjacent_find(out.begin(), out.end(), std::greater_equal<>()) != out.end()) return std::nullopt;  // strictly ascending
+  if (std::adjacent_find(out.begin(), out.end(), std::greater_equal<>()) != out.end())
+    return std::nullopt;  // strictly ascending
   return out;
 }
 
 }  // namespace
 
-MailboxLoader::MailboxLoader(LoadContext& context, state::MailboxRow mailbox) : context_(context), mailbox_(std::move(mailbox)) {}
+MailboxLoader::MailboxLoader(LoadContext& context, state::MailboxRow mailbox)
+    : context_(context), mailbox_(std::move(mailbox)) {}
 
 std::string MailboxLoader::where() const {
   return fmt::format("\"{}\" of {}", base::printable(mailbox_.target_name), context_.account);
 }
 
-// ---- looking ---------------------------------------------------------------------------------------------------------
+// ---- looking
+// ---------------------------------------------------------------------------------------------------------
 
 asio::awaitable<void> MailboxLoader::reopen() {
   auto opened = co_await context_.target.select(mailbox_.target_wire);
   if (!opened)
-    throw base::Failed({Scope::mailbox, Remedy::skip, fmt::format("Could not open {} on the target: {}. Its messages stay pending; "
-                                                                  "run again when it can be opened.", where(), opened.error().text)});
+    throw base::Failed({Scope::mailbox, Remedy::skip,
+                        fmt::format("Could not open {} on the target: {}. Its messages stay pending; "
+                                    "run again when it can be opened.",
+                                    where(), opened.error().text)});
   if (opened->uid_not_sticky || !opened->uid_validity)
-    throw base::Failed({Scope::mailbox, Remedy::skip,
-                        fmt::format("The target gives {} no UIDs that last, so nothing in it could be proven. Its messages stay pending.",
-                                    where())});
+    throw base::Failed(
+        {Scope::mailbox, Remedy::skip,
+         fmt::format(
+             "The target gives {} no UIDs that last, so nothing in it could be proven. Its messages stay pending.",
+             where())});
   if (opened_.uid_validity && opened->uid_validity != opened_.uid_validity)
-    throw base::Failed({Scope::mailbox, Remedy::skip,
-                        fmt::format("{} was created anew on the target while we worked on it (its UIDVALIDITY changed). Nothing more is "
-                                    "sent to it in this run; run again to reconcile.", where())});
+    throw base::Failed(
+        {Scope::mailbox, Remedy::skip,
+         fmt::format(
+             "{} was created anew on the target while we worked on it (its UIDVALIDITY changed). Nothing more is "
+             "sent to it in this run; run again to reconcile.",
+             where())});
   opened_ = std::move(*opened);
   if (opened_.uid_validity != mailbox_.target_validity) co_return;
   const state::MailboxId id = mailbox_.id;
   // A UID at or above UIDNEXT names nothing: a server that lied about it (APPENDUID) is found out by content.
   auto disbelieve = [id, next = opened_.uid_next](Db& db) { return state::disbelieve_uids_from(db, id, next); };
   if (const auto n = co_await context_.store.run(std::move(disbelieve)); n > 0)
-    context_.event("target UIDs not believed", fmt::format("{} in {} had UIDs that the mailbox has not reached", base::plural(static_cast<std::uint64_t>(n), "message"), where()), id);
+    context_.event("target UIDs not believed",
+                   fmt::format("{} in {} had UIDs that the mailbox has not reached",
+                               base::plural(static_cast<std::uint64_t>(n), "message"), where()),
+                   id);
 }
 
 asio::awaitable<void> MailboxLoader::open_and_look() {
   co_await reopen();
   const state::MailboxId id = mailbox_.id;
   const bool first = !mailbox_.target_validity;
-  const bool changed = !first && (mailbox_.target_validity != opened_.uid_validity || opened_.uid_next < mailbox_.low_water);
+  const bool changed =
+      !first && (mailbox_.target_validity != opened_.uid_validity || opened_.uid_next < mailbox_.low_water);
   if (changed) {
-    context_.event("target mailbox changed",
-                   fmt::format("{} is not the mailbox it was (UIDVALIDITY {} -> {}, UIDNEXT {}). Everything in it is found again by content; "
-                               "nothing was sent or changed before that.", where(), mailbox_.target_validity.value,
-                               opened_.uid_validity.value, opened_.uid_next.value), id);
+    context_.event(
+        "target mailbox changed",
+        fmt::format("{} is not the mailbox it was (UIDVALIDITY {} -> {}, UIDNEXT {}). Everything in it is found again "
+                    "by content; "
+                    "nothing was sent or changed before that.",
+                    where(), mailbox_.target_validity.value, opened_.uid_validity.value, opened_.uid_next.value),
+        id);
     auto forget = [id](Db& db) { state::forget_target_uids(db, id); };
     co_await context_.store.run(std::move(forget));
   }
@@ -124,15 +141,16 @@ asio::awaitable<void> MailboxLoader::open_and_look() {
   co_await bind_in_doubt();
 }
 
-// Reads every unbound message below UIDNEXT that has not been seen yet, once. Afterwards nothing there is unknown. `strict`:
-// something depends on what is *not* found, so the list must be as long as EXISTS says.
+// Reads every unbound message below UIDNEXT that has not been seen yet, once. Afterwards nothing there is unknown.
+// `strict`: something depends on what is *not* found, so the list must be as long as EXISTS says.
 asio::awaitable<void> MailboxLoader::look(imap::Session& session, Completeness completeness) {
   const Uid from = unseen_from_, to = opened_.uid_next;
   ++context_.counters.looks;
   auto all = co_await imap::list_messages(session, from, to);
   if (!all)
-    throw base::Failed({Scope::mailbox, Remedy::skip, fmt::format("Could not list {} on the target: {}. Its messages stay pending.", where(),
-                                                                  all.error().text)});
+    throw base::Failed(
+        {Scope::mailbox, Remedy::skip,
+         fmt::format("Could not list {} on the target: {}. Its messages stay pending.", where(), all.error().text)});
   if (completeness == Completeness::strict) {
     std::uint64_t count = all->size();
     if (from.value > 1) {
@@ -140,9 +158,12 @@ asio::awaitable<void> MailboxLoader::look(imap::Session& session, Completeness c
       count += below ? below->size() : 0;
     }
     if (count != opened_.exists)
-      throw base::Failed({Scope::mailbox, Remedy::reconnect,
-                          fmt::format("The target listed {} of the {} in {}: what is missing in such a list proves nothing. Its messages stay "
-                                      "pending.", count, base::plural(opened_.exists, "message"), where())});
+      throw base::Failed(
+          {Scope::mailbox, Remedy::reconnect,
+           fmt::format(
+               "The target listed {} of the {} in {}: what is missing in such a list proves nothing. Its messages stay "
+               "pending.",
+               count, base::plural(opened_.exists, "message"), where())});
   }
   // Without a gap there is nothing that could still come to light below UIDNEXT.
   if (to > from && all->size() == to.value - from.value) unseen_from_ = to;
@@ -151,23 +172,30 @@ asio::awaitable<void> MailboxLoader::look(imap::Session& session, Completeness c
   const auto bound = co_await context_.store.run(std::move(bound_query));
   std::vector<imap::Envelope> unknown;
   for (auto& e : *all) {
-    if (std::binary_search(bound.begin(), bound.end(), e.uid) || used_now_.contains(e.uid) || seen_uids_.contains(e.uid)) continue;
+    if (std::binary_search(bound.begin(), bound.end(), e.uid) || used_now_.contains(e.uid) ||
+        seen_uids_.contains(e.uid))
+      continue;
     unknown.push_back(std::move(e));
   }
   for (auto& window : imap::windows(unknown)) {
-    auto read = co_await imap::read_messages(session, std::move(window), imap::Keep::fingerprint, base::Fingerprinter::E1x::always);
+    auto read = co_await imap::read_messages(session, std::move(window), imap::Keep::fingerprint,
+                                             base::Fingerprinter::E1x::always);
     for (auto& m : read) {
       if (m.found == imap::BodyFound::vanished) {
         // Deleted meanwhile, or only not given out? One that is still listed could be ours.
-        const auto again = co_await imap::list_messages(session, m.envelope.uid, Uid(m.envelope.uid.value + 1), "(UID)");
+        const auto again =
+            co_await imap::list_messages(session, m.envelope.uid, Uid(m.envelope.uid.value + 1), "(UID)");
         if (again && again->empty()) continue;
         m.found = imap::BodyFound::refused;
         m.words = "it is listed, and no octets of it come";
       }
       if (m.found == imap::BodyFound::refused)
-        throw base::Failed({Scope::mailbox, Remedy::skip,
-                            fmt::format("Could not read UID {} in {} on the target, which may be a message of ours: {}. The messages of this "
-                                        "mailbox stay pending.", m.envelope.uid.value, where(), m.words)});
+        throw base::Failed(
+            {Scope::mailbox, Remedy::skip,
+             fmt::format(
+                 "Could not read UID {} in {} on the target, which may be a message of ours: {}. The messages of this "
+                 "mailbox stay pending.",
+                 m.envelope.uid.value, where(), m.words)});
       seen_uids_.insert(m.envelope.uid);
       ++untaken_;
       const std::size_t at = seen_.size();
@@ -210,7 +238,8 @@ std::vector<state::Note> MailboxLoader::stored_notes(const MessageRow& row, cons
   return notes;
 }
 
-std::optional<Outcome> MailboxLoader::bind_to_seen(const MessageRow& row, const base::Fingerprint& print, Seen& seen, const std::string& how) {
+std::optional<Outcome> MailboxLoader::bind_to_seen(const MessageRow& row, const base::Fingerprint& print, Seen& seen,
+                                                   const std::string& how) {
   seen.taken = true;
   --untaken_;
   Outcome o{row.id, seen.uid, true, stored_notes(row, seen.date, seen.flags)};
@@ -223,8 +252,8 @@ std::optional<Outcome> MailboxLoader::bind_to_seen(const MessageRow& row, const 
   return o;
 }
 
-// Rows whose APPEND was on its way, or was acknowledged without a UID, against what the look has found: count-wise, acked
-// first, then intents, both in source order.
+// Rows whose APPEND was on its way, or was acknowledged without a UID, against what the look has found: count-wise,
+// acked first, then intents, both in source order.
 asio::awaitable<void> MailboxLoader::bind_in_doubt() {
   const state::MailboxId id = mailbox_.id;
   auto query = [id](Db& db) { return state::in_doubt(db, id); };
@@ -261,7 +290,7 @@ asio::awaitable<bool> MailboxLoader::look_again() {
   co_await look(context_.target, Completeness::strict);
   co_await bind_in_doubt();
   u0_ = opened_.uid_next;
-  co_return doubtful_ < doubt && doubtful_ > 0;
+  co_return doubtful_<doubt && doubtful_> 0;
 }
 
 asio::awaitable<void> MailboxLoader::give_verdict() {
@@ -288,15 +317,16 @@ asio::awaitable<void> MailboxLoader::give_verdict() {
   }
   doubtful_ = 0;
   if (lost.empty()) co_return;
-  // "Stored", said the server, and this session does not see it: some servers hide fresh messages. After a settle a second
-  // session decides.
+  // "Stored", said the server, and this session does not see it: some servers hide fresh messages. After a settle a
+  // second session decides.
   co_await context_.clock.sleep(context_.options.settle);
   {
     auto fresh = co_await context_.fresh_target();
     auto opened = co_await fresh->select(mailbox_.target_wire);
     if (!opened || opened->uid_validity != opened_.uid_validity)
-      throw base::Failed({Scope::mailbox, Remedy::skip, fmt::format("Could not open {} a second time to look for {}. They stay pending.",
-                                                                    where(), base::plural(lost.size(), "message"))});
+      throw base::Failed({Scope::mailbox, Remedy::skip,
+                          fmt::format("Could not open {} a second time to look for {}. They stay pending.", where(),
+                                      base::plural(lost.size(), "message"))});
     opened_ = std::move(*opened);
     unseen_from_ = mailbox_.low_water;
     co_await look(*fresh, Completeness::strict);
@@ -308,8 +338,8 @@ asio::awaitable<void> MailboxLoader::give_verdict() {
   if (!rows.empty()) co_await find_elsewhere(std::move(rows));
 }
 
-// Acknowledged, and two sessions do not show it here: its user may have moved it already. Looked for in the account's other
-// mailboxes; never sent again on suspicion.
+// Acknowledged, and two sessions do not show it here: its user may have moved it already. Looked for in the account's
+// other mailboxes; never sent again on suspicion.
 asio::awaitable<void> MailboxLoader::find_elsewhere(std::vector<MessageRow> lost) {
   std::unordered_map<base::Digest, std::vector<MessageRow>, base::DigestHash> wanted;
   std::set<base::Octets> sizes;
@@ -326,7 +356,9 @@ asio::awaitable<void> MailboxLoader::find_elsewhere(std::vector<MessageRow> lost
     if (!all) continue;
     // One that is bound is another message's copy, however equal. A server may have changed line ends: sizes nominate
     // generously, E1 decides.
-    auto taken_query = [account = mailbox_.account, wire = item.name, validity = opened->uid_validity](Db& db) { return state::bound_uids_there(db, account, wire, validity); };
+    auto taken_query = [account = mailbox_.account, wire = item.name, validity = opened->uid_validity](Db& db) {
+      return state::bound_uids_there(db, account, wire, validity);
+    };
     const auto taken = co_await context_.store.run(std::move(taken_query));
     std::erase_if(*all, [&](const imap::Envelope& e) {
       if (std::binary_search(taken.begin(), taken.end(), e.uid)) return true;
@@ -334,7 +366,8 @@ asio::awaitable<void> MailboxLoader::find_elsewhere(std::vector<MessageRow> lost
       return it == sizes.end() || *it > e.size + e.size / 10 + 64;
     });
     for (auto& window : imap::windows(*all)) {
-      for (auto& m : co_await imap::read_messages(context_.target, std::move(window), imap::Keep::fingerprint, base::Fingerprinter::E1x::always)) {
+      for (auto& m : co_await imap::read_messages(context_.target, std::move(window), imap::Keep::fingerprint,
+                                                  base::Fingerprinter::E1x::always)) {
         const auto it = wanted.find(m.print.e1);
         if (it == wanted.end() || it->second.empty()) continue;
         const auto row = it->second.back();
@@ -364,7 +397,8 @@ asio::awaitable<void> MailboxLoader::find_elsewhere(std::vector<MessageRow> lost
   }
 }
 
-// ---- copying ---------------------------------------------------------------------------------------------------------
+// ---- copying
+// ---------------------------------------------------------------------------------------------------------
 
 asio::awaitable<void> MailboxLoader::copy() {
   std::exception_ptr failure;
@@ -393,7 +427,9 @@ asio::awaitable<void> MailboxLoader::read_next(std::vector<MessageRow>* rows, st
   const state::MailboxId id = mailbox_.id;
   const auto validity = mailbox_.uid_validity;
   const Uid after = after_;
-  auto query = [id, validity, after](Db& db) { return state::listed(db, id, validity, after, static_cast<int>(imap::kWindowMessages)); };
+  auto query = [id, validity, after](Db& db) {
+    return state::listed(db, id, validity, after, static_cast<int>(imap::kWindowMessages));
+  };
   auto next = co_await context_.store.run(std::move(query));
   base::Octets octets = 0;
   std::vector<Uid> uids;
@@ -420,7 +456,8 @@ asio::awaitable<void> MailboxLoader::copy_listed() {
       continue;
     }
     // The next window is read from the source while this one goes to the target.
-    const auto ended = co_await base::run_both(process(std::move(rows), std::move(bodies)), read_next(&next_rows, &next_bodies));
+    const auto ended =
+        co_await base::run_both(process(std::move(rows), std::move(bodies)), read_next(&next_rows, &next_bodies));
     if (ended.first) std::rethrow_exception(ended.first);
     if (ended.second) std::rethrow_exception(ended.second);
     rows = std::move(next_rows);
@@ -429,7 +466,8 @@ asio::awaitable<void> MailboxLoader::copy_listed() {
 }
 
 // The content is on the target already, or is that of a row under an older UIDVALIDITY of the source: nothing to send.
-asio::awaitable<bool> MailboxLoader::settled_by_content(const MessageRow& row, const base::Fingerprint& print, std::string_view octets) {
+asio::awaitable<bool> MailboxLoader::settled_by_content(const MessageRow& row, const base::Fingerprint& print,
+                                                        std::string_view octets) {
   if (const auto it = stale_.find(print.e1); it != stale_.end() && !it->second.empty()) {
     const auto old = it->second.front();
     it->second.erase(it->second.begin());
@@ -470,7 +508,8 @@ asio::awaitable<bool> MailboxLoader::settled_by_content(const MessageRow& row, c
   co_return true;
 }
 
-MailboxLoader::Outgoing MailboxLoader::outgoing(MessageRow row, std::string octets, const base::Fingerprint& print, std::string_view header) {
+MailboxLoader::Outgoing MailboxLoader::outgoing(MessageRow row, std::string octets, const base::Fingerprint& print,
+                                                std::string_view header) {
   Outgoing o;
   o.print = print;
   o.date = row.date;
@@ -497,7 +536,9 @@ MailboxLoader::Outgoing MailboxLoader::outgoing(MessageRow row, std::string octe
     bool keep = imap::is_flag(f) && !(deleted && context_.options.deleted == DeletedPolicy::unmark);
     if (keep && opened_.permanent_flags) {
       const auto& p = *opened_.permanent_flags;
-      const auto listed = [&](const std::string& x) { return std::any_of(p.begin(), p.end(), [&](const auto& y) { return base::iequals(x, y); }); };
+      const auto listed = [&](const std::string& x) {
+        return std::any_of(p.begin(), p.end(), [&](const auto& y) { return base::iequals(x, y); });
+      };
       keep = listed(f) || (!is_system(f) && listed("\\*"));
     }
     if (keep) o.flags.push_back(f);
@@ -510,7 +551,9 @@ MailboxLoader::Outgoing MailboxLoader::outgoing(MessageRow row, std::string octe
 }
 
 asio::awaitable<bool> MailboxLoader::left_out_by_policy(const MessageRow& row) {
-  if (context_.options.deleted != DeletedPolicy::skip || (" " + row.flags + " ").find(" \\Deleted ") == std::string::npos) co_return false;
+  if (context_.options.deleted != DeletedPolicy::skip ||
+      (" " + row.flags + " ").find(" \\Deleted ") == std::string::npos)
+    co_return false;
   auto save = [id = row.id](Db& db) { state::set_excluded(db, id, "marked \\Deleted at the source (--deleted skip)"); };
   co_await context_.store.run(std::move(save));
   ++context_.counters.settled;
@@ -523,11 +566,20 @@ asio::awaitable<void> MailboxLoader::process(std::vector<MessageRow> rows, std::
     auto& row = rows[i];
     auto& body = bodies[i];
     switch (body.found) {
-      case imap::BodyFound::vanished: vanished_.push_back(std::move(row)); continue;
-      case imap::BodyFound::empty: empty_.push_back(std::move(row)); continue;
-      case imap::BodyFound::refused: unreadable_.push_back(std::move(row)); continue;
-      case imap::BodyFound::too_large: large_later_.push_back(std::move(row)); continue;
-      case imap::BodyFound::whole: break;
+      case imap::BodyFound::vanished:
+        vanished_.push_back(std::move(row));
+        continue;
+      case imap::BodyFound::empty:
+        empty_.push_back(std::move(row));
+        continue;
+      case imap::BodyFound::refused:
+        unreadable_.push_back(std::move(row));
+        continue;
+      case imap::BodyFound::too_large:
+        large_later_.push_back(std::move(row));
+        continue;
+      case imap::BodyFound::whole:
+        break;
     }
     if (co_await left_out_by_policy(row)) continue;
     if (co_await settled_by_content(row, body.print, body.octets)) continue;
@@ -565,7 +617,8 @@ asio::awaitable<void> MailboxLoader::send_window(std::vector<Outgoing> items) {
   for (const auto& o : items) {
     std::vector<std::string> rules;
     for (const auto r : o.applied) rules.emplace_back(describe(r));
-    intents.push_back({o.row.id, u0_, o.octets.size(), o.print.e1, o.print.e0, o.print.e1x, o.date, base::join(rules, "; "), o.notes});
+    intents.push_back({o.row.id, u0_, o.octets.size(), o.print.e1, o.print.e0, o.print.e1x, o.date,
+                       base::join(rules, "; "), o.notes});
     append.push_back({o.flags, o.date ? imap::format_date_time(*o.date) : std::string(), o.octets});
   }
   {
@@ -590,7 +643,8 @@ asio::awaitable<void> MailboxLoader::send_window(std::vector<Outgoing> items) {
       take_answer(answers[0], std::move(all));
       co_return;
     }
-    // Only of a single message does a literal that was not asked for prove anything: those before it may have been kept.
+    // Only of a single message does a literal that was not asked for prove anything: those before it may have been
+    // kept.
     auto left = co_await not_stored(std::move(items), false);
     if (left.empty()) co_return;
     if (left.size() == 1) {
@@ -598,7 +652,8 @@ asio::awaitable<void> MailboxLoader::send_window(std::vector<Outgoing> items) {
       co_return;
     }
     const auto kind = classify(answers[0].tagged);
-    if (kind != Refusal::message && kind != Refusal::flags_or_date) give_up(answers[0], base::plural(left.size(), "message"));
+    if (kind != Refusal::message && kind != Refusal::flags_or_date)
+      give_up(answers[0], base::plural(left.size(), "message"));
     // All or nothing (RFC 3502): find the one that spoils it, keeping the order.
     const auto half = static_cast<std::ptrdiff_t>(left.size() / 2);
     std::vector<Outgoing> first(std::make_move_iterator(left.begin()), std::make_move_iterator(left.begin() + half));
@@ -645,9 +700,10 @@ void MailboxLoader::take_answer(const imap::Answer& answer, std::vector<Outgoing
   }
 }
 
-// After a NO or BAD: whatever the server says, nothing is sent again without a complete look (I4). Returns those that are
-// proven absent. `proven`: the server never asked for the literal, so it cannot have it.
-asio::awaitable<std::vector<MailboxLoader::Outgoing>> MailboxLoader::not_stored(std::vector<Outgoing> items, bool proven) {
+// After a NO or BAD: whatever the server says, nothing is sent again without a complete look (I4). Returns those that
+// are proven absent. `proven`: the server never asked for the literal, so it cannot have it.
+asio::awaitable<std::vector<MailboxLoader::Outgoing>> MailboxLoader::not_stored(std::vector<Outgoing> items,
+                                                                                bool proven) {
   co_await flush();
   if (!proven) {
     co_await reopen();
@@ -674,16 +730,22 @@ void MailboxLoader::give_up(const imap::Answer& answer, const std::string& what)
   const std::string said = answer.tagged.verbatim();
   switch (classify(answer.tagged)) {
     case Refusal::over_quota:
-      throw base::Failed({Scope::account, Remedy::ask_admin,
-                          fmt::format("Could not append {} to {}: server said {}. The messages stay pending. Raise the quota, then run again.",
-                                      what, where(), said)});
+      throw base::Failed(
+          {Scope::account, Remedy::ask_admin,
+           fmt::format(
+               "Could not append {} to {}: server said {}. The messages stay pending. Raise the quota, then run again.",
+               what, where(), said)});
     case Refusal::busy:
       throw base::Failed({Scope::account, Remedy::retry_later,
-                          fmt::format("Could not append {} to {} for now: server said {}. The messages stay pending.", what, where(), said)});
+                          fmt::format("Could not append {} to {} for now: server said {}. The messages stay pending.",
+                                      what, where(), said)});
     default:
-      throw base::Failed({Scope::mailbox, Remedy::skip,
-                          fmt::format("Could not append {} to {}: server said {}. The messages of this mailbox stay pending; check that it "
-                                      "exists and may be written to, then run again.", what, where(), said)});
+      throw base::Failed(
+          {Scope::mailbox, Remedy::skip,
+           fmt::format(
+               "Could not append {} to {}: server said {}. The messages of this mailbox stay pending; check that it "
+               "exists and may be written to, then run again.",
+               what, where(), said)});
   }
 }
 
@@ -693,13 +755,15 @@ asio::awaitable<void> MailboxLoader::refused(Outgoing item, imap::Answer answer)
     give_up(answer, fmt::format("UID {} ({})", item.row.uid.value, base::human_octets(item.octets.size())));
   for (const auto k : kinds_of(item.octets)) refused_kinds_.insert(k);
   if (!item.ladder_known) {
-    const bool keywords = std::any_of(item.flags.begin(), item.flags.end(), [](const auto& f) { return !is_system(f); });
+    const bool keywords =
+        std::any_of(item.flags.begin(), item.flags.end(), [](const auto& f) { return !is_system(f); });
     item.rules = ladder(answer.tagged, item.octets, keywords, item.date.has_value());
     item.ladder_known = true;
   }
   if (item.rules.empty()) {
     // So many in a row is no longer about the messages.
-    if (++refused_in_a_row_ > kRefusedInARow) give_up(answer, fmt::format("UID {} and {} before it", item.row.uid.value, kRefusedInARow));
+    if (++refused_in_a_row_ > kRefusedInARow)
+      give_up(answer, fmt::format("UID {} and {} before it", item.row.uid.value, kRefusedInARow));
     co_await quarantine(item.row, "the target refused it", answer.tagged.verbatim(), item.octets);
     co_return;
   }
@@ -716,8 +780,9 @@ asio::awaitable<void> MailboxLoader::refused(Outgoing item, imap::Answer answer)
     const auto had = item.date;
     item.date = imap::parse_rfc5322_date(header_field(item.octets, "Date"));
     if (item.date && had && item.date->same_instant(*had)) item.date.reset();
-    item.notes.push_back({"date", fmt::format("the target refused the date {}; sent: {}", had ? imap::format_date_time(*had) : "none",
-                                              item.date ? imap::format_date_time(*item.date) : std::string("none"))});
+    item.notes.push_back(
+        {"date", fmt::format("the target refused the date {}; sent: {}", had ? imap::format_date_time(*had) : "none",
+                             item.date ? imap::format_date_time(*item.date) : std::string("none"))});
   } else if (auto after = repaired(rule, item.octets)) {
     item.octets = std::move(*after);
     item.print = base::fingerprint(item.octets);
@@ -727,15 +792,18 @@ asio::awaitable<void> MailboxLoader::refused(Outgoing item, imap::Answer answer)
   co_await send_window(std::move(one));
 }
 
-// ---- large bodies ----------------------------------------------------------------------------------------------------
+// ---- large bodies
+// ----------------------------------------------------------------------------------------------------
 
-// FETCH literal to APPEND literal, octet by octet. The APPEND's final CRLF, without which no server stores, is not sent here.
+// FETCH literal to APPEND literal, octet by octet. The APPEND's final CRLF, without which no server stores, is not sent
+// here.
 class MailboxLoader::LargeAppend final : public imap::BodyReceiver {
  public:
   LargeAppend(MailboxLoader& loader, Outgoing& item) : loader_(loader), item_(item) {}
   asio::awaitable<bool> begin(base::Octets octets) override {
     size = octets;
-    state::Intent intent{item_.row.id, loader_.u0_, octets, std::nullopt, {}, std::nullopt, item_.date, {}, item_.notes};
+    state::Intent intent{item_.row.id, loader_.u0_, octets, std::nullopt, {},
+                         std::nullopt, item_.date,  {},     item_.notes};
     std::vector<state::Intent> intents(1, std::move(intent));
     auto outcomes = std::exchange(loader_.outcomes_, {});
     const auto validity = loader_.opened_.uid_validity;
@@ -747,7 +815,9 @@ class MailboxLoader::LargeAppend final : public imap::BodyReceiver {
     refusal = co_await loader_.context_.target.append_begin(loader_.mailbox_.target_wire, append, octets);
     co_return !refusal;
   }
-  asio::awaitable<void> chunk(std::string_view octets) override { co_await loader_.context_.target.append_write(octets); }
+  asio::awaitable<void> chunk(std::string_view octets) override {
+    co_await loader_.context_.target.append_write(octets);
+  }
 
   std::optional<imap::Answer> refusal;
   base::Octets size = 0;
@@ -806,15 +876,18 @@ asio::awaitable<void> MailboxLoader::copy_large(MessageRow row) {
     auto back = [back_ids](Db& db) { state::back_to_listed(db, back_ids); };
     co_await context_.store.run(std::move(back));
     const auto kind = classify(append.refusal->tagged);
-    if (kind != Refusal::message && kind != Refusal::flags_or_date) give_up(*append.refusal, fmt::format("UID {} ({})", row.uid.value, base::human_octets(append.size)));
+    if (kind != Refusal::message && kind != Refusal::flags_or_date)
+      give_up(*append.refusal, fmt::format("UID {} ({})", row.uid.value, base::human_octets(append.size)));
     co_await quarantine_large(row, "the target refused it", append.refusal->tagged.verbatim());
     co_return;
   }
   if (m.found != imap::BodyFound::whole) {
     if (append.started)  // half a literal stands on the wire: without its end it is never stored
       throw base::Failed({Scope::account, Remedy::reconnect,
-                          fmt::format("The source announced {} octets for UID {} of {} and did not send them. The copy was given up before its "
-                                      "end.", append.size, row.uid.value, where())});
+                          fmt::format("The source announced {} octets for UID {} of {} and did not send them. The copy "
+                                      "was given up before its "
+                                      "end.",
+                                      append.size, row.uid.value, where())});
     if (m.found == imap::BodyFound::vanished) vanished_.push_back(row);
     else if (m.found == imap::BodyFound::empty) empty_.push_back(row);
     else unreadable_.push_back(row);
@@ -838,7 +911,8 @@ asio::awaitable<void> MailboxLoader::copy_large(MessageRow row) {
   auto left = co_await not_stored(std::move(one), false);
   if (left.empty()) co_return;
   const auto kind = classify(answer.tagged);
-  if (kind != Refusal::message && kind != Refusal::flags_or_date) give_up(answer, fmt::format("UID {} ({})", row.uid.value, base::human_octets(m.print.octets)));
+  if (kind != Refusal::message && kind != Refusal::flags_or_date)
+    give_up(answer, fmt::format("UID {} ({})", row.uid.value, base::human_octets(m.print.octets)));
   co_await quarantine_large(row, "the target refused it", answer.tagged.verbatim());
 }
 
@@ -847,7 +921,8 @@ asio::awaitable<void> MailboxLoader::reopen_source() {
   if (!opened) throw base::Failed(opened.error());
 }
 
-// ---- what is left ----------------------------------------------------------------------------------------------------
+// ---- what is left
+// ----------------------------------------------------------------------------------------------------
 
 asio::awaitable<void> MailboxLoader::copy_left_over() {
   for (auto& row : std::exchange(large_later_, {})) co_await copy_large(std::move(row));
@@ -856,15 +931,17 @@ asio::awaitable<void> MailboxLoader::copy_left_over() {
     auto again = co_await context_.source.read(std::vector<Uid>(1, row.uid));
     if (again.front().found == imap::BodyFound::empty) co_await quarantine(row, "the message has no octets", "", "");
     else if (again.front().found == imap::BodyFound::too_large) co_await copy_large(std::move(row));
-    else if (again.front().found == imap::BodyFound::whole) co_await process(std::vector<MessageRow>(1, row), std::move(again));
+    else if (again.front().found == imap::BodyFound::whole)
+      co_await process(std::vector<MessageRow>(1, row), std::move(again));
     else vanished_.push_back(row);
   }
   for (auto& row : std::exchange(unreadable_, {})) {
     auto again = co_await context_.source.read_afresh(row.uid);
     if (again.found == imap::BodyFound::refused) {
       if (is_busy(again.words))
-        throw base::Failed({Scope::account, Remedy::retry_later, fmt::format("The source does not give out UID {} of \"{}\" for now: {}.", row.uid.value,
-                                                                            base::printable(mailbox_.name), again.words)});
+        throw base::Failed({Scope::account, Remedy::retry_later,
+                            fmt::format("The source does not give out UID {} of \"{}\" for now: {}.", row.uid.value,
+                                        base::printable(mailbox_.name), again.words)});
       co_await quarantine(row, "the source does not give it out", again.words, "");
     } else if (again.found == imap::BodyFound::too_large) {
       co_await copy_large(std::move(row));
@@ -883,7 +960,8 @@ asio::awaitable<void> MailboxLoader::copy_left_over() {
     if (std::find(absent->begin(), absent->end(), row.uid) == absent->end()) {
       co_await reopen_source();
       auto again = co_await context_.source.read(std::vector<Uid>(1, row.uid));
-      if (again.front().found == imap::BodyFound::whole) co_await process(std::vector<MessageRow>(1, row), std::move(again));
+      if (again.front().found == imap::BodyFound::whole)
+        co_await process(std::vector<MessageRow>(1, row), std::move(again));
       else if (again.front().found == imap::BodyFound::too_large) co_await copy_large(row);
       else co_await quarantine(row, "the source lists it and gives out no octets of it", again.front().words, "");
       continue;
@@ -894,7 +972,8 @@ asio::awaitable<void> MailboxLoader::copy_left_over() {
   }
 }
 
-asio::awaitable<void> MailboxLoader::quarantine(MessageRow row, std::string reason, std::string words, std::string_view octets) {
+asio::awaitable<void> MailboxLoader::quarantine(MessageRow row, std::string reason, std::string words,
+                                                std::string_view octets) {
   const QuarantineNote note{context_.account, mailbox_.name, reason, words, row.uid};
   const std::string path = load::quarantine(context_.store.quarantine_directory(), row.id, note, octets);
   const std::string detail = fmt::format("{}{}; kept as {}", reason, words.empty() ? "" : ": " + words, path);
@@ -947,8 +1026,8 @@ asio::awaitable<void> MailboxLoader::sweep() {
     } else if (!context_.target.has("UIDPLUS")) {
       detail += "; the target has no UID EXPUNGE: left there";
     } else {
-      auto kept = co_await imap::read_messages(context_.target, std::vector<Uid>(1, twin.target_uid), imap::Keep::fingerprint,
-                                               base::Fingerprinter::E1x::if_8bit);
+      auto kept = co_await imap::read_messages(context_.target, std::vector<Uid>(1, twin.target_uid),
+                                               imap::Keep::fingerprint, base::Fingerprinter::E1x::if_8bit);
       if (kept.front().print.e1 != s.print.e1 || kept.front().found == imap::BodyFound::vanished) {
         detail += "; the other copy could not be read again: left there";
       } else {
@@ -958,7 +1037,9 @@ asio::awaitable<void> MailboxLoader::sweep() {
       }
     }
     s.taken = true;
-    auto save = [id, uid = s.uid, twin_id = twin.id, removed, detail](Db& db) { state::add_surplus(db, id, uid, twin_id, removed, detail); };
+    auto save = [id, uid = s.uid, twin_id = twin.id, removed, detail](Db& db) {
+      state::add_surplus(db, id, uid, twin_id, removed, detail);
+    };
     co_await context_.store.run(std::move(save));
     context_.event("surplus copy", fmt::format("{} in {}", detail, where()), id);
   }
@@ -969,7 +1050,9 @@ asio::awaitable<void> MailboxLoader::finish() {
   auto doubt_query = [id](Db& db) { return !state::in_doubt(db, id).empty(); };
   const bool doubt = co_await context_.store.run(std::move(doubt_query));
   // Everything in [u0, highest] is ours, one UID each: nothing else can be there, and no look is needed.
-  const bool seamless = !doubt && !acked_ && !resent_ && (bound_in_bracket_ == 0 || (highest_bound_ >= u0_ && highest_bound_.value - u0_.value + 1 == bound_in_bracket_));
+  const bool seamless =
+      !doubt && !acked_ && !resent_ &&
+      (bound_in_bracket_ == 0 || (highest_bound_ >= u0_ && highest_bound_.value - u0_.value + 1 == bound_in_bracket_));
   Uid settled_below = bound_in_bracket_ == 0 ? u0_ : Uid(std::max(u0_.value, highest_bound_.value + 1));
   if (!seamless) {
     co_await reopen();
@@ -1004,9 +1087,11 @@ asio::awaitable<void> MailboxLoader::bring_flags() {
       std::vector<std::string> out;
       for (const auto& f : a) {
         const bool deleted = base::iequals(f, "\\Deleted") && context_.options.deleted != DeletedPolicy::keep;
-        const bool allowed = imap::is_flag(f) && !deleted && (!opened_.permanent_flags || std::any_of(opened_.permanent_flags->begin(), opened_.permanent_flags->end(), [&](const auto& p) {
-          return base::iequals(p, f) || (p == "\\*" && !is_system(f));
-        }));
+        const bool allowed =
+            imap::is_flag(f) && !deleted &&
+            (!opened_.permanent_flags ||
+             std::any_of(opened_.permanent_flags->begin(), opened_.permanent_flags->end(),
+                         [&](const auto& p) { return base::iequals(p, f) || (p == "\\*" && !is_system(f)); }));
         if (allowed && std::find(b.begin(), b.end(), f) == b.end()) out.push_back(f);
       }
       return out;

@@ -1,13 +1,14 @@
-// Brings the pending messages of one mailbox to the target, exactly once. The data contract is docs/architecture.md, "The
-// life of a message"; this class is its only implementation, and a restart after a crash takes the same way as a first run:
-// look at what is there, bind it, send what is proven absent.
+// Brings the pending messages of one mailbox to the target, exactly once. The data contract is docs/architecture.md,
+// "The life of a message"; this class is its only implementation, and a restart after a crash takes the same way as a
+// first run: look at what is there, bind it, send what is proven absent.
 //
 //   MailboxLoader loader(context, row);
 //   co_await loader.open_and_look();                  // SELECT; everything unbound in the bracket is read and matched
 //   if (loader.in_doubt()) { co_await settle; co_await loader.look_again(); }
 //   co_await loader.copy();                           // windows of APPENDs; late sweep; low-water mark
 //
-// Failures: base::Failed of Scope::mailbox (this one is given up), account (drop both sessions, reconnect, start anew), run.
+// Failures: base::Failed of Scope::mailbox (this one is given up), account (drop both sessions, reconnect, start anew),
+// run.
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
@@ -36,10 +37,10 @@ struct LoadOptions {
 
 // Counted for the progress line and the run's record.
 struct LoadCounters {
-  std::uint64_t appended = 0;      // messages sent and acknowledged
+  std::uint64_t appended = 0;  // messages sent and acknowledged
   base::Octets octets = 0;
-  std::uint64_t found = 0;         // bound by content instead of being sent
-  std::uint64_t settled = 0;       // messages that reached a final state in this run
+  std::uint64_t found = 0;    // bound by content instead of being sent
+  std::uint64_t settled = 0;  // messages that reached a final state in this run
   std::uint64_t quarantined = 0;
   std::uint64_t windows = 0, looks = 0;
 };
@@ -69,8 +70,8 @@ class MailboxLoader {
   base::Octets octets_in_doubt() const { return doubtful_octets_; }
   // After the settle: looks at what came since; true while new copies of ours still arrive.
   boost::asio::awaitable<bool> look_again();
-  // What is still not found after the settle was not stored: back to listed. What the server said it stored and two sessions
-  // cannot find is quarantined.
+  // What is still not found after the settle was not stored: back to listed. What the server said it stored and two
+  // sessions cannot find is quarantined.
   boost::asio::awaitable<void> give_verdict();
   boost::asio::awaitable<void> copy();
   // Flags that changed at the source since they were brought: three-way, only what the source changed (+FLAGS, -FLAGS).
@@ -102,7 +103,8 @@ class MailboxLoader {
   boost::asio::awaitable<void> look(imap::Session& session, Completeness completeness);
   boost::asio::awaitable<void> bind_in_doubt();
   Seen* find_seen(const base::Fingerprint& print);
-  std::optional<state::Outcome> bind_to_seen(const state::MessageRow& row, const base::Fingerprint& print, Seen& seen, const std::string& how);
+  std::optional<state::Outcome> bind_to_seen(const state::MessageRow& row, const base::Fingerprint& print, Seen& seen,
+                                             const std::string& how);
   std::vector<state::Note> stored_notes(const state::MessageRow& row, const std::optional<base::DateTime>& date,
                                         const std::vector<std::string>& flags) const;
   boost::asio::awaitable<void> reopen_source();
@@ -110,7 +112,8 @@ class MailboxLoader {
   boost::asio::awaitable<void> copy_listed();
   boost::asio::awaitable<void> read_next(std::vector<state::MessageRow>* rows, std::vector<imap::ReadMessage>* bodies);
   boost::asio::awaitable<void> process(std::vector<state::MessageRow> rows, std::vector<imap::ReadMessage> bodies);
-  boost::asio::awaitable<bool> settled_by_content(const state::MessageRow& row, const base::Fingerprint& print, std::string_view octets);
+  boost::asio::awaitable<bool> settled_by_content(const state::MessageRow& row, const base::Fingerprint& print,
+                                                  std::string_view octets);
   Outgoing outgoing(state::MessageRow row, std::string octets, const base::Fingerprint& print, std::string_view header);
   boost::asio::awaitable<void> send(std::vector<Outgoing> items);
   boost::asio::awaitable<void> send_window(std::vector<Outgoing> items);
@@ -119,7 +122,8 @@ class MailboxLoader {
   boost::asio::awaitable<void> refused(Outgoing item, imap::Answer answer);
   boost::asio::awaitable<void> copy_large(state::MessageRow row);
   boost::asio::awaitable<void> copy_left_over();
-  boost::asio::awaitable<void> quarantine(state::MessageRow row, std::string reason, std::string words, std::string_view octets);
+  boost::asio::awaitable<void> quarantine(state::MessageRow row, std::string reason, std::string words,
+                                          std::string_view octets);
   boost::asio::awaitable<void> quarantine_large(state::MessageRow row, std::string reason, std::string words);
   boost::asio::awaitable<void> flush();
   boost::asio::awaitable<void> sweep();
@@ -133,8 +137,8 @@ class MailboxLoader {
   LoadContext& context_;
   state::MailboxRow mailbox_;
   imap::Opened opened_;
-  base::Uid u0_;            // a lower bound for every message sent from now on
-  base::Uid unseen_from_;   // every UID below is bound, or has been read
+  base::Uid u0_;           // a lower bound for every message sent from now on
+  base::Uid unseen_from_;  // every UID below is bound, or has been read
   std::unordered_map<base::Digest, std::vector<std::size_t>, base::DigestHash> by_e1_, by_e1x_;
   std::vector<Seen> seen_;
   std::set<base::Uid> seen_uids_;
@@ -142,15 +146,15 @@ class MailboxLoader {
   std::unordered_map<base::Digest, std::vector<state::MessageRow>, base::DigestHash> stale_;
   std::size_t doubtful_ = 0;
   base::Octets doubtful_octets_ = 0;
-  std::vector<state::Outcome> outcomes_;      // of windows answered, to be committed with the next
+  std::vector<state::Outcome> outcomes_;                   // of windows answered, to be committed with the next
   std::unordered_map<std::int64_t, base::Uid> bound_now_;  // target UIDs in outcomes_, by message row
   std::set<base::Uid> used_now_;
   base::Uid after_;
   base::Uid highest_bound_;
   std::uint64_t bound_in_bracket_ = 0;
-  bool acked_ = false;        // some OK came without a UID we can use
+  bool acked_ = false;  // some OK came without a UID we can use
   int refused_in_a_row_ = 0;
-  bool resent_ = false;       // something was sent a second time
+  bool resent_ = false;  // something was sent a second time
   std::vector<state::MessageRow> vanished_, empty_, unreadable_, large_later_;
   std::set<Rule> refused_kinds_;  // kinds of content this target has refused: such messages go alone
 };

@@ -20,7 +20,8 @@ std::string escaped(std::string_view part, const std::string& delimiter, const s
     const char c = part[i];
     const auto u = static_cast<unsigned char>(c);
     const bool ambiguous = c == '=' && i + 2 < part.size() && hex_digit(part[i + 1]) && hex_digit(part[i + 2]);
-    if (u < 0x20 || u == 0x7F || delimiter.find(c) != std::string::npos || escape.find(c) != std::string::npos || ambiguous) {
+    if (u < 0x20 || u == 0x7F || delimiter.find(c) != std::string::npos || escape.find(c) != std::string::npos ||
+        ambiguous) {
       out += fmt::format("={:02X}", u);
       why = fmt::format("'{}' is written as ={:02X}", base::printable(std::string_view(&c, 1)), u);
     } else {
@@ -42,7 +43,8 @@ std::vector<MappedMailbox> map_mailboxes(const std::vector<state::MailboxRow>& s
   for (const auto& e : target.mailboxes) {
     existing.insert(e.name);
     for (const auto* use : kSpecialUse)
-      if (e.selectable && std::find(e.attributes.begin(), e.attributes.end(), use) != e.attributes.end()) special.emplace(use, &e);
+      if (e.selectable && std::find(e.attributes.begin(), e.attributes.end(), use) != e.attributes.end())
+        special.emplace(use, &e);
   }
   std::vector<MappedMailbox> out;
   // Taken, without regard to case: two names that differ only in case are one on many servers.
@@ -62,7 +64,8 @@ std::vector<MappedMailbox> map_mailboxes(const std::vector<state::MailboxRow>& s
     std::string name = m.name;
     const std::string d = m.delimiter;
     if (!base::iequals(name, "INBOX")) {
-      if (!source_prefix.empty() && name.size() > source_prefix.size() && base::iequals(name.substr(0, source_prefix.size()), source_prefix))
+      if (!source_prefix.empty() && name.size() > source_prefix.size() &&
+          base::iequals(name.substr(0, source_prefix.size()), source_prefix))
         name = name.substr(source_prefix.size());
       std::vector<std::string> parts = d.empty() ? std::vector<std::string>{name} : base::split(name, d.front());
       const bool below_inbox = parts.size() > 1 && base::iequals(parts.front(), "INBOX");

@@ -16,9 +16,13 @@ namespace load {
 namespace {
 
 [[noreturn]] void fail(const std::string& path) {
-  throw base::Failed({base::Scope::run, base::Remedy::ask_admin,
-                      fmt::format("Could not keep a refused message in {}: {}. Nothing more is sent; the message stays pending. Make room or "
-                                  "give write access, then run again.", path, std::strerror(errno)), base::Exit::state_unusable});
+  throw base::Failed(
+      {base::Scope::run, base::Remedy::ask_admin,
+       fmt::format(
+           "Could not keep a refused message in {}: {}. Nothing more is sent; the message stays pending. Make room or "
+           "give write access, then run again.",
+           path, std::strerror(errno)),
+       base::Exit::state_unusable});
 }
 
 int create(const std::string& path) {
@@ -77,7 +81,8 @@ std::string QuarantineFile::finish(const QuarantineNote& note) {
   return path_;
 }
 
-std::string quarantine(const std::string& directory, state::MessageId id, const QuarantineNote& note, std::string_view octets) {
+std::string quarantine(const std::string& directory, state::MessageId id, const QuarantineNote& note,
+                       std::string_view octets) {
   QuarantineFile file(directory, id);
   file.write(octets);
   return file.finish(note);

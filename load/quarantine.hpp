@@ -1,5 +1,5 @@
-// Where a message that the target refused is kept: DIR/quarantine/<row>.eml and .json beside it, both 0600 and on the disk
-// before the ledger says so. Mailbox names never become file names (S18).
+// Where a message that the target refused is kept: DIR/quarantine/<row>.eml and .json beside it, both 0600 and on the
+// disk before the ledger says so. Mailbox names never become file names (S18).
 #pragma once
 
 #include <functional>
@@ -15,7 +15,8 @@ struct QuarantineNote {
   base::Uid uid;
 };
 // Writes both and returns the .eml's path. Throws Failed (Scope::run) if they cannot be made durable.
-std::string quarantine(const std::string& directory, state::MessageId id, const QuarantineNote& note, std::string_view octets);
+std::string quarantine(const std::string& directory, state::MessageId id, const QuarantineNote& note,
+                       std::string_view octets);
 
 // An .eml written in pieces, for a message too large to hold.
 class QuarantineFile {

@@ -6,11 +6,16 @@ namespace load {
 
 const char* describe(Rule r) {
   switch (r) {
-    case Rule::drop_keywords: return "keywords left out";
-    case Rule::replace_date: return "another date sent";
-    case Rule::drop_mbox_line: return "mbox \"From \" line removed";
-    case Rule::crlf: return "bare line ends made CRLF";
-    case Rule::replace_nul: return "NUL octets removed at the end or replaced by 0x80";
+    case Rule::drop_keywords:
+      return "keywords left out";
+    case Rule::replace_date:
+      return "another date sent";
+    case Rule::drop_mbox_line:
+      return "mbox \"From \" line removed";
+    case Rule::crlf:
+      return "bare line ends made CRLF";
+    case Rule::replace_nul:
+      return "NUL octets removed at the end or replaced by 0x80";
   }
   return "";
 }
@@ -18,7 +23,8 @@ const char* describe(Rule r) {
 std::optional<std::string> repaired(Rule rule, std::string_view octets) {
   switch (rule) {
     case Rule::drop_keywords:
-    case Rule::replace_date: return std::nullopt;
+    case Rule::replace_date:
+      return std::nullopt;
     case Rule::drop_mbox_line: {
       if (!octets.starts_with("From ")) return std::nullopt;
       const auto lf = octets.find('\n');
@@ -65,7 +71,8 @@ Refusal classify(const imap::StatusLine& answer) {
   if (code == "UNAVAILABLE" || code == "INUSE" || code == "SERVERBUG" || code == "THROTTLED" || code == "LIMIT" ||
       says("suggested backoff") || says("try again"))
     return Refusal::busy;
-  if (answer.status == imap::Status::bad || says("keyword") || says("flag") || says(" date") || says("date-time")) return Refusal::flags_or_date;
+  if (answer.status == imap::Status::bad || says("keyword") || says("flag") || says(" date") || says("date-time"))
+    return Refusal::flags_or_date;
   return Refusal::message;
 }
 
@@ -96,7 +103,8 @@ std::string header_field(std::string_view octets, std::string_view name) {
     if (inside) {
       if (line.front() != ' ' && line.front() != '\t') return value;
       value += line;
-    } else if (line.size() > name.size() && line[name.size()] == ':' && base::iequals(line.substr(0, name.size()), name)) {
+    } else if (line.size() > name.size() && line[name.size()] == ':' &&
+               base::iequals(line.substr(0, name.size()), name)) {
       value = std::string(base::trim(line.substr(name.size() + 1)));
       inside = true;
     }

@@ -12,11 +12,11 @@
 namespace load {
 
 enum class Rule : std::uint8_t {
-  drop_keywords,     // flags that are not system flags
-  replace_date,      // the Date: header, else none, instead of INTERNALDATE
-  drop_mbox_line,    // a first line "From ..." of an mbox file
-  crlf,              // bare CR and bare LF become CRLF
-  replace_nul,       // trailing NULs go, others become 0x80
+  drop_keywords,   // flags that are not system flags
+  replace_date,    // the Date: header, else none, instead of INTERNALDATE
+  drop_mbox_line,  // a first line "From ..." of an mbox file
+  crlf,            // bare CR and bare LF become CRLF
+  replace_nul,     // trailing NULs go, others become 0x80
 };
 const char* describe(Rule r);
 

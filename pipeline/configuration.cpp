@@ -18,7 +18,8 @@ using base::Remedy;
 using base::Scope;
 using state::Db;
 
-std::string expand_login(const std::string& pattern, const std::string& login, const std::string& domain, const std::string& post_office) {
+std::string expand_login(const std::string& pattern, const std::string& login, const std::string& domain,
+                         const std::string& post_office) {
   const auto at = login.rfind('@');
   const std::string user = login.substr(0, at);
   const std::string own = at == std::string::npos ? domain : login.substr(at + 1);
@@ -29,17 +30,28 @@ std::string expand_login(const std::string& pattern, const std::string& login, c
       continue;
     }
     switch (pattern[++i]) {
-      case 'u': out += user; break;
-      case 'd': out += own; break;
-      case 'o': out += post_office; break;
-      case '%': out += '%'; break;
-      default: out += '%'; out += pattern[i];
+      case 'u':
+        out += user;
+        break;
+      case 'd':
+        out += own;
+        break;
+      case 'o':
+        out += post_office;
+        break;
+      case '%':
+        out += '%';
+        break;
+      default:
+        out += '%';
+        out += pattern[i];
     }
   }
   return out;
 }
 
-Migration::Migration(Settings settings, state::Store& store, imap::Dialer& dialer, base::Clock& clock, std::shared_ptr<spdlog::logger> log)
+Migration::Migration(Settings settings, state::Store& store, imap::Dialer& dialer, base::Clock& clock,
+                     std::shared_ptr<spdlog::logger> log)
     : settings_(std::move(settings)), store_(store), dialer_(dialer), clock_(clock), log_(std::move(log)) {}
 
 bool Migration::selected(const std::string& address) const {
@@ -67,7 +79,8 @@ void Migration::read_configuration() {
   for (const auto& n : configuration_.notes) log_->info("{}", base::printable(n));
 
   std::vector<state::ConfiguredPostOffice> save;
-  std::set<std::string> names, addresses, ambiguous(configuration_.ambiguous_logins.begin(), configuration_.ambiguous_logins.end());
+  std::set<std::string> names, addresses,
+      ambiguous(configuration_.ambiguous_logins.begin(), configuration_.ambiguous_logins.end());
   std::map<std::string, std::string> source_logins, target_logins;
   const std::string pattern = !settings_.source_login.empty() ? settings_.source_login : from_roster ? "%u@%d" : "%u";
   for (const auto& p : configuration_.post_offices) {
@@ -84,21 +97,29 @@ void Migration::read_configuration() {
       account.skip = a.skip_reason;
       const std::string domain = extract::domain_of(a.address);
       account.source_login = a.source_login.empty() ? expand_login(pattern, a.login, domain, p.name) : a.source_login;
-      account.target_login = a.target_login.empty() ? expand_login(settings_.target_login, a.address, domain, p.name) : a.target_login;
+      account.target_login =
+          a.target_login.empty() ? expand_login(settings_.target_login, a.address, domain, p.name) : a.target_login;
       if (!addresses.insert(a.address).second) {
         account.address = fmt::format("{} ({})", a.address, a.where);
         account.skip = fmt::format("the address {} is there twice in the configuration", a.address);
       }
       if (account.skip.empty() && a.source_login.empty() && pattern == "%u" && ambiguous.contains(a.login))
-        account.skip = fmt::format("the log-in \"{}\" is used in two Post Offices; give --source-login, such as %u@%d", base::printable(a.login));
+        account.skip = fmt::format("the log-in \"{}\" is used in two Post Offices; give --source-login, such as %u@%d",
+                                   base::printable(a.login));
       if (account.skip.empty()) {
         // Two accounts with one log-in would pour two users' mail into one, or copy one user's twice.
-        const auto source = source_logins.emplace(account.source_login, a.address), target = target_logins.emplace(account.target_login, a.address);
-        if (!source.second) account.skip = fmt::format("its source log-in \"{}\" is that of {} too", base::printable(account.source_login), source.first->second);
-        else if (!target.second) account.skip = fmt::format("its target log-in \"{}\" is that of {} too", base::printable(account.target_login), target.first->second);
+        const auto source = source_logins.emplace(account.source_login, a.address),
+                   target = target_logins.emplace(account.target_login, a.address);
+        if (!source.second)
+          account.skip = fmt::format("its source log-in \"{}\" is that of {} too",
+                                     base::printable(account.source_login), source.first->second);
+        else if (!target.second)
+          account.skip = fmt::format("its target log-in \"{}\" is that of {} too",
+                                     base::printable(account.target_login), target.first->second);
       }
       for (const auto& n : a.not_migrated) account.not_migrated.emplace_back(n.kind, base::printable(n.detail));
-      credentials_[account.address] = {account.source_login, account.target_login, a.password, a.target_password.empty() ? a.password : a.target_password};
+      credentials_[account.address] = {account.source_login, account.target_login, a.password,
+                                       a.target_password.empty() ? a.password : a.target_password};
       to.accounts.push_back(std::move(account));
     }
     save.push_back(std::move(to));
@@ -112,10 +133,13 @@ void Migration::check_servers() {
     const std::string key = e->side + " server", now = fmt::format("{}:{}", e->host, e->port);
     const std::string was = state::meta(db, key);
     if (!was.empty() && was != now && !settings_.moved_servers)
-      throw base::Failed({Scope::run, Remedy::ask_admin,
-                          fmt::format("The state in {} belongs to the {} server {}, not to {}. Use another --state folder for another server; "
-                                      "or, if it is the same server under a new address, add --same-servers.",
-                                      settings_.state, e->side, was, now), Exit::state_unusable});
+      throw base::Failed(
+          {Scope::run, Remedy::ask_admin,
+           fmt::format(
+               "The state in {} belongs to the {} server {}, not to {}. Use another --state folder for another server; "
+               "or, if it is the same server under a new address, add --same-servers.",
+               settings_.state, e->side, was, now),
+           Exit::state_unusable});
     state::set_meta(db, key, now);
   }
 }
@@ -126,11 +150,14 @@ std::vector<state::AccountRow> Migration::selected_accounts() {
   return all;
 }
 
-void Migration::event(const std::string& kind, const std::string& detail, std::optional<state::AccountId> account, std::optional<state::MailboxId> mailbox) {
+void Migration::event(const std::string& kind, const std::string& detail, std::optional<state::AccountId> account,
+                      std::optional<state::MailboxId> mailbox) {
   log_->info("{}: {}", kind, detail);
   const auto at = clock_.unix_seconds();
   // Not waited for: the store's thread keeps the order, and the next commit carries it.
-  auto work = [run = run_, at, account, mailbox, kind, detail](Db& db) { state::add_event(db, run, at, account, mailbox, kind, detail); };
+  auto work = [run = run_, at, account, mailbox, kind, detail](Db& db) {
+    state::add_event(db, run, at, account, mailbox, kind, detail);
+  };
   store_.post(std::move(work));
 }
 

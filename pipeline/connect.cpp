@@ -1,4 +1,5 @@
-// Sessions: one log-in attempt per account and run, pauses after refusals, supervision of what a lost connection leaves behind.
+// Sessions: one log-in attempt per account and run, pauses after refusals, supervision of what a lost connection leaves
+// behind.
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
@@ -28,10 +29,13 @@ asio::awaitable<void> Migration::wait_before_log_in(Side side) {
   const int refusals = refused_in_a_row_[static_cast<int>(side)];
   const char* name = side == Side::source ? "source" : "target";
   if (refusals >= kStopAfterRefusals)
-    throw base::Failed({Scope::run, Remedy::ask_admin,
-                        fmt::format("The {} server refused {} log-ins in a row. No more are tried, so that it does not lock us out. Check the "
-                                    "passwords and the form of the log-in (--{}-login), then run again.", name, refusals, name),
-                        Exit::login_refused});
+    throw base::Failed(
+        {Scope::run, Remedy::ask_admin,
+         fmt::format(
+             "The {} server refused {} log-ins in a row. No more are tried, so that it does not lock us out. Check the "
+             "passwords and the form of the log-in (--{}-login), then run again.",
+             name, refusals, name),
+         Exit::login_refused});
   if (refusals >= kPauseAfterRefusals) {
     progress_.waiting = fmt::format("{} s before the next log-in, after {} refusals", kPause.count(), refusals);
     co_await clock_.sleep(kPause);
@@ -39,15 +43,18 @@ asio::awaitable<void> Migration::wait_before_log_in(Side side) {
   }
 }
 
-asio::awaitable<std::unique_ptr<imap::Session>> Migration::open_session(Side side, std::string address, imap::Access access) {
+asio::awaitable<std::unique_ptr<imap::Session>> Migration::open_session(Side side, std::string address,
+                                                                        imap::Access access) {
   const auto known = credentials_.find(address);
   if (known == credentials_.end())
-    throw base::Failed({Scope::account, Remedy::ask_admin, fmt::format("{} is not in the configuration of this run.", address)});
+    throw base::Failed(
+        {Scope::account, Remedy::ask_admin, fmt::format("{} is not in the configuration of this run.", address)});
   const Credentials& c = known->second;
   const bool source = side == Side::source;
   if (refused_.contains({side, address}))
     throw base::Failed({Scope::account, Remedy::ask_admin,
-                        fmt::format("The {} server has refused the log-in of {} in this run already.", source ? "source" : "target", address),
+                        fmt::format("The {} server has refused the log-in of {} in this run already.",
+                                    source ? "source" : "target", address),
                         Exit::login_refused});
   co_await wait_before_log_in(side);
   imap::SessionOptions options;
@@ -56,19 +63,24 @@ asio::awaitable<std::unique_ptr<imap::Session>> Migration::open_session(Side sid
   options.password = source ? c.source_password : c.target_password;
   options.access = access;
   if (settings_.verbose)
-    options.trace = [log = log_, tag = fmt::format("{} {}", source ? "source" : "target", address)](const std::string& line) { log->debug("{} {}", tag, line); };
+    options.trace = [log = log_, tag = fmt::format("{} {}", source ? "source" : "target", address)](
+                        const std::string& line) { log->debug("{} {}", tag, line); };
   base::Endpoint& endpoint = source ? settings_.source : settings_.target;
   if (options.endpoint.pins.empty() && endpoint.tls != base::TlsMode::none) {
     auto query = [host = endpoint.host, port = endpoint.port](state::Db& db) { return state::pinned(db, host, port); };
     const auto pin = co_await store_.run(std::move(query));
     if (!pin.empty()) options.endpoint.pins.push_back(pin);
-    // A certificate nobody vouches for, on this very machine: taken once, shown, and pinned from then on. Not where a CA was
-    // named: then it is that CA's word that counts.
+    // A certificate nobody vouches for, on this very machine: taken once, shown, and pinned from then on. Not where a
+    // CA was named: then it is that CA's word that counts.
     if (base::is_loopback(endpoint.host) && endpoint.ca_file.empty())
       options.endpoint.accept_unknown = [&endpoint, log = log_, this](const std::string& fingerprint) {
-        log->warn("The certificate of {}:{} is signed by nobody we know. As the server is on this machine it is accepted and remembered: {}",
-                  endpoint.host, endpoint.port, fingerprint);
-        auto work = [host = endpoint.host, port = endpoint.port, fingerprint](state::Db& db) { state::pin(db, host, port, fingerprint); };
+        log->warn(
+            "The certificate of {}:{} is signed by nobody we know. As the server is on this machine it is accepted and "
+            "remembered: {}",
+            endpoint.host, endpoint.port, fingerprint);
+        auto work = [host = endpoint.host, port = endpoint.port, fingerprint](state::Db& db) {
+          state::pin(db, host, port, fingerprint);
+        };
         store_.post(std::move(work));
         return true;
       };
@@ -85,7 +97,8 @@ asio::awaitable<std::unique_ptr<imap::Session>> Migration::open_session(Side sid
     if (refused->exit == Exit::login_refused) {
       refused_.insert({side, address});
       ++in_a_row;
-    } else if (refused->remedy == Remedy::reconnect && ++unreachable_in_a_row_[static_cast<int>(side)] >= kUnreachable) {
+    } else if (refused->remedy == Remedy::reconnect &&
+               ++unreachable_in_a_row_[static_cast<int>(side)] >= kUnreachable) {
       // It is not this account: nobody gets through. Better to stop than to try thousands of accounts in vain.
       refused->scope = Scope::run;
     }
@@ -97,7 +110,8 @@ asio::awaitable<std::unique_ptr<imap::Session>> Migration::open_session(Side sid
   co_return session;
 }
 
-asio::awaitable<void> Migration::worker(std::vector<state::AccountRow>* queue, std::function<asio::awaitable<void>(state::AccountRow)> work) {
+asio::awaitable<void> Migration::worker(std::vector<state::AccountRow>* queue,
+                                        std::function<asio::awaitable<void>(state::AccountRow)> work) {
   while (!queue->empty() && !stopping_) {
     const auto account = queue->back();
     queue->pop_back();
@@ -114,7 +128,8 @@ asio::awaitable<void> Migration::worker(std::vector<state::AccountRow>* queue, s
   }
 }
 
-asio::awaitable<void> Migration::for_each_account(std::vector<state::AccountRow> accounts, std::function<asio::awaitable<void>(state::AccountRow)> work) {
+asio::awaitable<void> Migration::for_each_account(std::vector<state::AccountRow> accounts,
+                                                  std::function<asio::awaitable<void>(state::AccountRow)> work) {
   progress_.accounts = accounts.size();
   progress_.accounts_done = 0;
   std::reverse(accounts.begin(), accounts.end());
@@ -146,7 +161,8 @@ asio::awaitable<std::string> Migration::supervise(std::string address, std::func
     }
     const auto pause = std::chrono::milliseconds(500 << attempt) * (error->remedy == Remedy::retry_later ? 5 : 1);
     log_->warn("{}: {} Trying again in {}.", address, error->text, base::human_duration(pause));
-    progress_.waiting = fmt::format("{} before {} is tried again: {}", base::human_duration(pause), address, error->text);
+    progress_.waiting =
+        fmt::format("{} before {} is tried again: {}", base::human_duration(pause), address, error->text);
     co_await clock_.sleep(pause);
     progress_.waiting.clear();
   }

@@ -14,7 +14,9 @@ asio::awaitable<void> Migration::extract() {
   auto query = [](Db& db) { return state::accounts(db); };
   auto accounts = co_await store_.run(std::move(query));
   std::erase_if(accounts, [&](const auto& a) { return !selected(a.address) || !a.skip.empty(); });
-  std::function<asio::awaitable<void>(state::AccountRow)> work = [this](state::AccountRow a) { return extract_account(std::move(a)); };
+  std::function<asio::awaitable<void>(state::AccountRow)> work = [this](state::AccountRow a) {
+    return extract_account(std::move(a));
+  };
   co_await for_each_account(std::move(accounts), std::move(work));
 }
 
@@ -32,7 +34,8 @@ asio::awaitable<void> Migration::extract_once(state::AccountRow account) {
   std::string prefix;
   const auto result = co_await extract::inventory(*session, store_, account.id, settings_.source_pipelining, prefix);
   for (const auto& p : result.problems) log_->warn("{}: {}", account.address, p);
-  log_->debug("inventory account={} mailboxes={} unchanged={} messages={}", account.address, result.mailboxes, result.unchanged, result.messages_read);
+  log_->debug("inventory account={} mailboxes={} unchanged={} messages={}", account.address, result.mailboxes,
+              result.unchanged, result.messages_read);
   auto save = [id = account.id, prefix, at = clock_.unix_seconds()](Db& db) {
     state::set_account_inventoried(db, id, at);
     state::set_meta(db, fmt::format("prefix {}", id.value), prefix);

@@ -30,10 +30,16 @@ class Bodies final : public load::BodySource {
     }
     co_return co_await reader_->open(std::move(mailbox));
   }
-  asio::awaitable<std::vector<imap::ReadMessage>> read(std::vector<base::Uid> uids) override { return reader_->read(std::move(uids)); }
+  asio::awaitable<std::vector<imap::ReadMessage>> read(std::vector<base::Uid> uids) override {
+    return reader_->read(std::move(uids));
+  }
   asio::awaitable<imap::ReadMessage> read_afresh(base::Uid uid) override { return reader_->read_afresh(uid); }
-  asio::awaitable<imap::ReadMessage> stream(base::Uid uid, imap::BodyReceiver& receiver) override { return reader_->stream(uid, receiver); }
-  asio::awaitable<base::Result<std::vector<base::Uid>>> confirm_absent(std::vector<base::Uid> uids) override { return reader_->confirm_absent(std::move(uids)); }
+  asio::awaitable<imap::ReadMessage> stream(base::Uid uid, imap::BodyReceiver& receiver) override {
+    return reader_->stream(uid, receiver);
+  }
+  asio::awaitable<base::Result<std::vector<base::Uid>>> confirm_absent(std::vector<base::Uid> uids) override {
+    return reader_->confirm_absent(std::move(uids));
+  }
   asio::awaitable<void> end() {
     if (session_) co_await session_->logout();
   }
@@ -76,7 +82,9 @@ asio::awaitable<void> Migration::load(Plan plan) {
   }
   auto save = [targets = std::move(targets)](Db& db) { state::set_targets(db, targets); };
   co_await store_.run(std::move(save));
-  std::function<asio::awaitable<void>(state::AccountRow)> work = [this, &planned](state::AccountRow a) { return load_account(planned.at(a.id.value)); };
+  std::function<asio::awaitable<void>(state::AccountRow)> work = [this, &planned](state::AccountRow a) {
+    return load_account(planned.at(a.id.value));
+  };
   co_await for_each_account(std::move(accounts), std::move(work));
 }
 
@@ -88,31 +96,39 @@ asio::awaitable<void> Migration::load_account(const PlannedAccount* planned) {
 }
 
 asio::awaitable<void> Migration::create_mailboxes(imap::Session* target, const PlannedAccount* planned) {
-  const bool any = std::any_of(planned->mailboxes.begin(), planned->mailboxes.end(), [](const auto& m) { return m.create || m.subscribe; });
+  const bool any = std::any_of(planned->mailboxes.begin(), planned->mailboxes.end(),
+                               [](const auto& m) { return m.create || m.subscribe; });
   if (!any) co_return;
   std::set<std::string> there, subscribed;
   for (const auto& i : co_await target->list())
-    if (std::find(i.attributes.begin(), i.attributes.end(), "\\noselect") == i.attributes.end()) there.insert(base::iequals(i.name, "INBOX") ? "INBOX" : i.name);
+    if (std::find(i.attributes.begin(), i.attributes.end(), "\\noselect") == i.attributes.end())
+      there.insert(base::iequals(i.name, "INBOX") ? "INBOX" : i.name);
   for (const auto& i : co_await target->lsub()) subscribed.insert(base::iequals(i.name, "INBOX") ? "INBOX" : i.name);
   for (const auto& m : planned->mailboxes) {
     std::string error;
     if (!there.contains(m.map.wire)) {
       const auto answer = co_await target->create(m.map.wire);
       if (answer.ok()) {
-        event("mailbox created", fmt::format("\"{}\" for {}", base::printable(m.map.name), planned->address), planned->id, m.map.id);
+        event("mailbox created", fmt::format("\"{}\" for {}", base::printable(m.map.name), planned->address),
+              planned->id, m.map.id);
       } else {
-        // Another session, or an earlier attempt whose answer was lost, may have made it: look, and only then believe the NO.
+        // Another session, or an earlier attempt whose answer was lost, may have made it: look, and only then believe
+        // the NO.
         there.clear();
         for (const auto& i : co_await target->list()) there.insert(base::iequals(i.name, "INBOX") ? "INBOX" : i.name);
         if (!there.contains(m.map.wire))
-          error = fmt::format("Could not create \"{}\" on the target for {}: server said {}. Its messages stay pending. If the name holds a character "
-                              "that this server does not take, add --escape with that character and run again.",
-                              base::printable(m.map.name), planned->address, answer.tagged.verbatim());
+          error = fmt::format(
+              "Could not create \"{}\" on the target for {}: server said {}. Its messages stay pending. If the name "
+              "holds a character "
+              "that this server does not take, add --escape with that character and run again.",
+              base::printable(m.map.name), planned->address, answer.tagged.verbatim());
       }
     }
     if (error.empty() && m.subscribe && !subscribed.contains(m.map.wire)) {
       const auto answer = co_await target->subscribe(m.map.wire);
-      if (!answer.ok()) error = fmt::format("Could not subscribe {} to \"{}\": server said {}.", planned->address, base::printable(m.map.name), answer.tagged.verbatim());
+      if (!answer.ok())
+        error = fmt::format("Could not subscribe {} to \"{}\": server said {}.", planned->address,
+                            base::printable(m.map.name), answer.tagged.verbatim());
     }
     if (!error.empty()) log_->warn("{}", error);
     auto save = [id = m.map.id, error](Db& db) { state::set_target_error(db, id, error); };
@@ -149,18 +165,29 @@ asio::awaitable<bool> Migration::mailbox_survives(asio::awaitable<void> work, st
 }
 
 asio::awaitable<void> Migration::load_once(const PlannedAccount* planned) {
-  extract::SourceReader::OpenSession open_source = [this, address = planned->address] { return open_session(Side::source, address, imap::Access::read_only); };
+  extract::SourceReader::OpenSession open_source = [this, address = planned->address] {
+    return open_session(Side::source, address, imap::Access::read_only);
+  };
   auto target = co_await open_session(Side::target, planned->address, imap::Access::read_write);
   Bodies bodies(open_source);
   co_await create_mailboxes(target.get(), planned);
 
   auto query = [id = planned->id](Db& db) { return state::mailboxes(db, id); };
   const auto rows = co_await store_.run(std::move(query));
-  load::LoadContext context{store_, *target, bodies, clock_, settings_.load, progress_.load, planned->address,
-                            [this] { return stopping_; },
-                            [this, id = planned->id](const std::string& kind, const std::string& detail, state::MailboxId mailbox) { event(kind, detail, id, mailbox); },
-                            {},
-                            [this, address = planned->address] { return open_session(Side::target, address, imap::Access::read_write); }};
+  load::LoadContext context{
+      store_,
+      *target,
+      bodies,
+      clock_,
+      settings_.load,
+      progress_.load,
+      planned->address,
+      [this] { return stopping_; },
+      [this, id = planned->id](const std::string& kind, const std::string& detail, state::MailboxId mailbox) {
+        event(kind, detail, id, mailbox);
+      },
+      {},
+      [this, address = planned->address] { return open_session(Side::target, address, imap::Access::read_write); }};
   std::map<std::int64_t, std::unique_ptr<load::MailboxLoader>> loaders;
 
   // First what is in doubt, all of it, so that at most one settle is owed to the account.
@@ -181,11 +208,15 @@ asio::awaitable<void> Migration::load_once(const PlannedAccount* planned) {
     loaders[m.id.value] = std::move(l);
   }
   if (doubtful > 0) {
-    const auto settle = std::max({settings_.load.settle, context.slowest_append * 3, std::chrono::milliseconds(doubtful_octets / (1024 * 1024) * 1000)});
-    event("settle", fmt::format("{} of {} may still be on the way to the target: waiting {} before the verdict", base::plural(doubtful, "message"),
-                                planned->address, base::human_duration(settle)), planned->id, std::nullopt);
+    const auto settle = std::max({settings_.load.settle, context.slowest_append * 3,
+                                  std::chrono::milliseconds(doubtful_octets / (1024 * 1024) * 1000)});
+    event("settle",
+          fmt::format("{} of {} may still be on the way to the target: waiting {} before the verdict",
+                      base::plural(doubtful, "message"), planned->address, base::human_duration(settle)),
+          planned->id, std::nullopt);
     for (int round = 0; round < 5; ++round) {
-      progress_.waiting = fmt::format("{} until it is sure what the target has stored of {}", base::human_duration(settle), planned->address);
+      progress_.waiting = fmt::format("{} until it is sure what the target has stored of {}",
+                                      base::human_duration(settle), planned->address);
       co_await clock_.sleep(settle);
       progress_.waiting.clear();
       bool more = false;
@@ -220,8 +251,11 @@ asio::awaitable<void> Migration::load_once(const PlannedAccount* planned) {
       if ((co_await source->examine(m.wire)).has_value()) continue;
       auto gone = [id = m.id](Db& db) {
         state::Transaction t(db);
-        db.run("INSERT OR IGNORE INTO note(message, kind, detail) SELECT id, 'gone', 'its mailbox was deleted or renamed at the source before it was "
-               "copied; a renamed one is listed under its new name' FROM message WHERE mailbox=? AND state=0", id);
+        db.run(
+            "INSERT OR IGNORE INTO note(message, kind, detail) SELECT id, 'gone', 'its mailbox was deleted or renamed "
+            "at the source before it was "
+            "copied; a renamed one is listed under its new name' FROM message WHERE mailbox=? AND state=0",
+            id);
         db.run("UPDATE message SET state=5 WHERE mailbox=? AND state=0", id);
         db.run("UPDATE mailbox SET complete=0 WHERE id=?", id);  // should it come back, it is listed afresh
         t.commit();
@@ -229,7 +263,8 @@ asio::awaitable<void> Migration::load_once(const PlannedAccount* planned) {
       co_await store_.run(std::move(gone));
       continue;
     }
-    const auto p = std::find_if(planned->mailboxes.begin(), planned->mailboxes.end(), [&](const auto& x) { return x.map.id == m.id; });
+    const auto p = std::find_if(planned->mailboxes.begin(), planned->mailboxes.end(),
+                                [&](const auto& x) { return x.map.id == m.id; });
     if (given_up.contains(m.id.value) || p == planned->mailboxes.end() || (pending == 0 && p->untouched)) continue;
     if (pending == 0 && p->create && m.messages == 0) continue;
     auto& l = loaders[m.id.value];

@@ -4,8 +4,8 @@
 //   m.read_configuration();                   // R9: everything is checked before any network traffic
 //   co_await m.extract();  co_await m.plan();  co_await m.load(plan);  co_await m.verify(level);
 //
-// Stages talk to each other through the store only; what a stage returns is for the person who waits. Everything runs on one
-// event-loop thread; SQLite has its own.
+// Stages talk to each other through the store only; what a stage returns is for the person who waits. Everything runs
+// on one event-loop thread; SQLite has its own.
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
@@ -24,7 +24,9 @@
 #include "pipeline/settings.hpp"
 #include "state/store.hpp"
 
-namespace spdlog { class logger; }
+namespace spdlog {
+class logger;
+}
 
 namespace pipeline {
 
@@ -42,7 +44,7 @@ struct Progress {
 struct Difference {
   std::string account, mailbox;
   base::Uid source_uid, target_uid;
-  std::string kind;    // "lost", "another body", "date", "flags", "duplicate", "subscription", "order", ...
+  std::string kind;  // "lost", "another body", "date", "flags", "duplicate", "subscription", "order", ...
   std::string detail;
   bool explained = false;  // by a record in the ledger
   bool absence = false;    // something of the source is not on the target: exit 3 at least
@@ -58,7 +60,8 @@ struct VerifyResult {
 
 class Migration {
  public:
-  Migration(Settings settings, state::Store& store, imap::Dialer& dialer, base::Clock& clock, std::shared_ptr<spdlog::logger> log);
+  Migration(Settings settings, state::Store& store, imap::Dialer& dialer, base::Clock& clock,
+            std::shared_ptr<spdlog::logger> log);
 
   // Reads 4D configuration and roster, checks them whole, writes them into the store. Throws Failed.
   void read_configuration();
@@ -95,13 +98,16 @@ class Migration {
   };
   enum class Side : std::uint8_t { source, target };
 
-  boost::asio::awaitable<std::unique_ptr<imap::Session>> open_session(Side side, std::string address, imap::Access access);
+  boost::asio::awaitable<std::unique_ptr<imap::Session>> open_session(Side side, std::string address,
+                                                                      imap::Access access);
   boost::asio::awaitable<void> wait_before_log_in(Side side);
   boost::asio::awaitable<void> for_each_account(std::vector<state::AccountRow> accounts,
                                                 std::function<boost::asio::awaitable<void>(state::AccountRow)> work);
-  boost::asio::awaitable<void> worker(std::vector<state::AccountRow>* queue, std::function<boost::asio::awaitable<void>(state::AccountRow)> work);
+  boost::asio::awaitable<void> worker(std::vector<state::AccountRow>* queue,
+                                      std::function<boost::asio::awaitable<void>(state::AccountRow)> work);
   // Runs `once` until it succeeds, gives the account up for this run, or throws what ends the run.
-  boost::asio::awaitable<std::string> supervise(std::string address, std::function<boost::asio::awaitable<void>()> once);
+  boost::asio::awaitable<std::string> supervise(std::string address,
+                                                std::function<boost::asio::awaitable<void>()> once);
   boost::asio::awaitable<void> extract_account(state::AccountRow account);
   boost::asio::awaitable<void> extract_once(state::AccountRow account);
   boost::asio::awaitable<void> plan_account(PlannedAccount* planned, state::AccountRow account);
@@ -112,11 +118,12 @@ class Migration {
   boost::asio::awaitable<void> verify_new_once(VerifyResult* result, VerifyLevel level, state::AccountRow account);
   boost::asio::awaitable<void> verify_all_account(VerifyResult* result, VerifyLevel level, state::AccountRow account);
   boost::asio::awaitable<void> verify_all_once(VerifyResult* result, VerifyLevel level, state::AccountRow account);
-  boost::asio::awaitable<void> verify_mailbox(VerifyResult* result, VerifyLevel level, state::AccountRow account, state::MailboxRow mailbox,
-                                              imap::Session* source, imap::Session* target);
+  boost::asio::awaitable<void> verify_mailbox(VerifyResult* result, VerifyLevel level, state::AccountRow account,
+                                              state::MailboxRow mailbox, imap::Session* source, imap::Session* target);
   boost::asio::awaitable<bool> mailbox_survives(boost::asio::awaitable<void> work, state::MailboxId mailbox);
   boost::asio::awaitable<void> create_mailboxes(imap::Session* target, const PlannedAccount* planned);
-  void event(const std::string& kind, const std::string& detail, std::optional<state::AccountId> account, std::optional<state::MailboxId> mailbox);
+  void event(const std::string& kind, const std::string& detail, std::optional<state::AccountId> account,
+             std::optional<state::MailboxId> mailbox);
 
   Settings settings_;
   state::Store& store_;
@@ -124,7 +131,7 @@ class Migration {
   base::Clock& clock_;
   std::shared_ptr<spdlog::logger> log_;
   extract::SourceConfiguration configuration_;
-  std::map<std::string, Credentials> credentials_;  // by address
+  std::map<std::string, Credentials> credentials_;      // by address
   std::map<std::int64_t, std::string> extract_errors_;  // of this process: such an account is skipped by the plan
   Progress progress_;
   bool stopping_ = false;

@@ -13,7 +13,8 @@ namespace pipeline {
 namespace json = boost::json;
 
 bool PlannedAccount::nothing_to_do() const {
-  return std::all_of(mailboxes.begin(), mailboxes.end(), [](const auto& m) { return !m.create && !m.subscribe && m.to_move == 0 && m.untouched; });
+  return std::all_of(mailboxes.begin(), mailboxes.end(),
+                     [](const auto& m) { return !m.create && !m.subscribe && m.to_move == 0 && m.untouched; });
 }
 
 namespace {
@@ -30,7 +31,8 @@ json::object mailbox_json(const PlannedMailbox& m) {
   o["subscribe"] = m.subscribe;
   o["messages_to_move"] = m.to_move;
   o["octets_to_move"] = m.octets;
-  o["source"] = {{"uidvalidity", m.source_validity.value}, {"uidnext", m.source_uid_next.value}, {"messages", m.source_messages}};
+  o["source"] = {
+      {"uidvalidity", m.source_validity.value}, {"uidnext", m.source_uid_next.value}, {"messages", m.source_messages}};
   if (!m.remarks.empty()) {
     json::array r;
     for (const auto& x : m.remarks) r.emplace_back(text(x));
@@ -67,7 +69,10 @@ json::object to_json(const Plan& plan) {
     if (!remarks.empty()) o["remarks"] = std::move(remarks);
     accounts.push_back(std::move(o));
   }
-  out["totals"] = {{"accounts_to_move", move}, {"accounts_to_skip", skipped}, {"messages_to_move", messages}, {"octets_to_move", octets}};
+  out["totals"] = {{"accounts_to_move", move},
+                   {"accounts_to_skip", skipped},
+                   {"messages_to_move", messages},
+                   {"octets_to_move", octets}};
   out["policies"] = text(plan.policies);
   out["accounts"] = std::move(accounts);
   json::array remarks;
@@ -81,7 +86,8 @@ std::string fingerprint(const Plan& plan) {
   for (const auto& a : plan.accounts) {
     all += fmt::format("account {}\t{}\t{}\n", a.address, a.target_login, a.skip);
     for (const auto& m : a.mailboxes)
-      all += fmt::format("mailbox {}\t{}\t{}\t{}\t{}\n", m.map.from, m.map.wire, m.source_validity.value, m.source_uid_next.value, m.source_messages);
+      all += fmt::format("mailbox {}\t{}\t{}\t{}\t{}\n", m.map.from, m.map.wire, m.source_validity.value,
+                         m.source_uid_next.value, m.source_messages);
   }
   const auto print = base::fingerprint(all);
   return base::hex({reinterpret_cast<const char*>(print.e1.data()), 16});
@@ -90,7 +96,8 @@ std::string fingerprint(const Plan& plan) {
 std::string to_text(const Plan& plan, std::int64_t number, const std::string& print) {
   std::uint64_t move = 0, skipped = 0, messages = 0, create = 0, renamed = 0;
   base::Octets octets = 0;
-  std::vector<std::vector<std::string>> accounts = {{"ACCOUNT", "POST OFFICE", "TARGET LOG-IN", "MAILBOXES", "NEW", "MESSAGES", "SIZE", "DECISION"}};
+  std::vector<std::vector<std::string>> accounts = {
+      {"ACCOUNT", "POST OFFICE", "TARGET LOG-IN", "MAILBOXES", "NEW", "MESSAGES", "SIZE", "DECISION"}};
   std::vector<std::vector<std::string>> names = {{"ACCOUNT", "FROM", "TO", "WHY"}};
   std::string details;
   for (const auto& a : plan.accounts) {
@@ -103,22 +110,31 @@ std::string to_text(const Plan& plan, std::int64_t number, const std::string& pr
       fresh += m.create;
       if (m.map.from != m.map.name) {
         ++renamed;
-        names.push_back({base::printable(a.address), base::printable(m.map.from), base::printable(m.map.name), base::printable(m.map.why)});
+        names.push_back({base::printable(a.address), base::printable(m.map.from), base::printable(m.map.name),
+                         base::printable(m.map.why)});
       }
-      for (const auto& r : m.remarks) details += fmt::format("  {}, \"{}\": {}\n", base::printable(a.address), base::printable(m.map.from), base::printable(r));
+      for (const auto& r : m.remarks)
+        details += fmt::format("  {}, \"{}\": {}\n", base::printable(a.address), base::printable(m.map.from),
+                               base::printable(r));
     }
     for (const auto& [name, why] : a.left_out)
-      if (!why.starts_with("holds no messages")) details += fmt::format("  {}, \"{}\": {}\n", base::printable(a.address), base::printable(name), base::printable(why));
-    for (const auto& r : a.remarks) details += fmt::format("  {}: {}\n", base::printable(a.address), base::printable(r));
+      if (!why.starts_with("holds no messages"))
+        details +=
+            fmt::format("  {}, \"{}\": {}\n", base::printable(a.address), base::printable(name), base::printable(why));
+    for (const auto& r : a.remarks)
+      details += fmt::format("  {}: {}\n", base::printable(a.address), base::printable(r));
     messages += n;
     octets += o;
     create += fresh;
-    accounts.push_back({base::printable(a.address), base::printable(a.post_office), base::printable(a.target_login), std::to_string(a.mailboxes.size()),
-                        std::to_string(fresh), base::human_count(n), base::human_octets(o), a.skip.empty() ? "move" : "skip: " + base::printable(a.skip)});
+    accounts.push_back({base::printable(a.address), base::printable(a.post_office), base::printable(a.target_login),
+                        std::to_string(a.mailboxes.size()), std::to_string(fresh), base::human_count(n),
+                        base::human_octets(o), a.skip.empty() ? "move" : "skip: " + base::printable(a.skip)});
   }
-  std::string out = fmt::format("Plan {} (fingerprint {}). Nothing has been written on either server.\n\n", number, print.substr(0, 16));
-  out += fmt::format("{} to move, {} to skip; {} to create; {} to move, {}.\n\n", base::plural(move, "account"), skipped,
-                     base::plural(create, "mailbox", "mailboxes"), base::plural(messages, "message"), base::human_octets(octets));
+  std::string out = fmt::format("Plan {} (fingerprint {}). Nothing has been written on either server.\n\n", number,
+                                print.substr(0, 16));
+  out += fmt::format("{} to move, {} to skip; {} to create; {} to move, {}.\n\n", base::plural(move, "account"),
+                     skipped, base::plural(create, "mailbox", "mailboxes"), base::plural(messages, "message"),
+                     base::human_octets(octets));
   out += base::table(accounts, {3, 4, 5, 6});
   if (renamed > 0) out += "\nMailboxes that get another name:\n\n" + base::table(names, {});
   if (!details.empty()) out += "\nWhat to know before:\n" + details;
@@ -149,7 +165,9 @@ std::vector<std::string> changes(const json::object& was, const json::object& is
       continue;
     }
     for (const char* key : {"decision", "reason", "target_login"})
-      if (text_of(*a, key) != text_of(*it->second, key)) out.push_back(fmt::format("{}: {} was \"{}\", is \"{}\"", name, key, text_of(*a, key), text_of(*it->second, key)));
+      if (text_of(*a, key) != text_of(*it->second, key))
+        out.push_back(
+            fmt::format("{}: {} was \"{}\", is \"{}\"", name, key, text_of(*a, key), text_of(*it->second, key)));
     const auto boxes = by_name(*a, "mailboxes", "from"), boxes_now = by_name(*it->second, "mailboxes", "from");
     for (const auto& [box, m] : boxes) {
       const auto b = boxes_now.find(box);
@@ -159,7 +177,8 @@ std::vector<std::string> changes(const json::object& was, const json::object& is
       }
       for (const char* key : {"to", "source"})
         if (text_of(*m, key) != text_of(*b->second, key))
-          out.push_back(fmt::format("{}: mailbox \"{}\": {} was {}, is {}", name, box, key, text_of(*m, key), text_of(*b->second, key)));
+          out.push_back(fmt::format("{}: mailbox \"{}\": {} was {}, is {}", name, box, key, text_of(*m, key),
+                                    text_of(*b->second, key)));
     }
     for (const auto& [box, m] : boxes_now)
       if (!boxes.contains(box)) out.push_back(fmt::format("{}: mailbox \"{}\" is new", name, box));

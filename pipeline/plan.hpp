@@ -26,7 +26,7 @@ struct PlannedMailbox {
 struct PlannedAccount {
   state::AccountId id;
   std::string post_office, address, target_login;
-  std::string skip;     // not empty: nothing is moved, and why
+  std::string skip;  // not empty: nothing is moved, and why
   std::vector<PlannedMailbox> mailboxes;
   std::vector<std::pair<std::string, std::string>> left_out;  // source mailbox, why
   std::vector<std::string> remarks;

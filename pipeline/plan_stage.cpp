@@ -5,8 +5,8 @@
 
 #include "base/text.hpp"
 #include "extract/inventory.hpp"
-#include "imap/protocol/mailbox_name.hpp"
 #include "imap/protocol/date_time.hpp"
+#include "imap/protocol/mailbox_name.hpp"
 #include "pipeline/migration.hpp"
 
 namespace pipeline {
@@ -17,9 +17,13 @@ using state::Db;
 namespace {
 
 std::string policies(const Settings& s) {
-  const char* deleted = s.load.deleted == load::DeletedPolicy::keep ? "keep" : s.load.deleted == load::DeletedPolicy::unmark ? "unmark" : "skip";
-  return fmt::format("target imap; existing accounts are adopted; \\Deleted: {}; refused messages are repaired minimally or quarantined{}", deleted,
-                     s.escape.empty() ? "" : fmt::format("; '{}' escaped in mailbox names", s.escape));
+  const char* deleted = s.load.deleted == load::DeletedPolicy::keep     ? "keep"
+                        : s.load.deleted == load::DeletedPolicy::unmark ? "unmark"
+                                                                        : "skip";
+  return fmt::format(
+      "target imap; existing accounts are adopted; \\Deleted: {}; refused messages are repaired minimally or "
+      "quarantined{}",
+      deleted, s.escape.empty() ? "" : fmt::format("; '{}' escaped in mailbox names", s.escape));
 }
 
 // What is known of a mailbox's messages before one of them is sent.
@@ -31,9 +35,13 @@ struct Known {
 
 Known known(Db& db, state::MailboxId mailbox, std::int64_t now, std::optional<base::Octets> limit) {
   Known k;
-  if (limit) k.too_large = static_cast<std::uint64_t>(db.integer("SELECT count(*) FROM message WHERE mailbox=? AND state<3 AND size>?", mailbox, *limit));
-  auto r = db.rows("SELECT count(*), total(size), max(size), sum(size=0), sum(date IS NULL OR date<1 OR date>?2) FROM message WHERE mailbox=?1 AND state<3",
-                   mailbox, now + 2 * 86400);
+  if (limit)
+    k.too_large = static_cast<std::uint64_t>(
+        db.integer("SELECT count(*) FROM message WHERE mailbox=? AND state<3 AND size>?", mailbox, *limit));
+  auto r = db.rows(
+      "SELECT count(*), total(size), max(size), sum(size=0), sum(date IS NULL OR date<1 OR date>?2) FROM message WHERE "
+      "mailbox=?1 AND state<3",
+      mailbox, now + 2 * 86400);
   if (r.next()) {
     k.to_move = static_cast<std::uint64_t>(r.integer(0));
     k.octets = static_cast<base::Octets>(r.integer(1));
@@ -41,7 +49,8 @@ Known known(Db& db, state::MailboxId mailbox, std::int64_t now, std::optional<ba
     k.empty = static_cast<std::uint64_t>(r.integer(3));
     k.undated = static_cast<std::uint64_t>(r.integer(4));
   }
-  auto f = db.rows("SELECT DISTINCT f.names FROM message m JOIN flagset f ON f.id=m.flags WHERE m.mailbox=? AND m.state<3", mailbox);
+  auto f = db.rows(
+      "SELECT DISTINCT f.names FROM message m JOIN flagset f ON f.id=m.flags WHERE m.mailbox=? AND m.state<3", mailbox);
   while (f.next()) k.flagsets.push_back(f.text(0));
   return k;
 }
@@ -66,7 +75,8 @@ asio::awaitable<Plan> Migration::plan() {
     p.address = a.address;
     p.target_login = a.target_login;
     p.skip = a.skip;
-    if (const auto e = extract_errors_.find(a.id.value); p.skip.empty() && e != extract_errors_.end()) p.skip = e->second;
+    if (const auto e = extract_errors_.find(a.id.value); p.skip.empty() && e != extract_errors_.end())
+      p.skip = e->second;
     if (p.skip.empty() && !a.inventoried) p.skip = "it has not been inventoried";
     if (!p.skip.empty()) continue;
     places[a.id.value] = &p;
@@ -78,10 +88,13 @@ asio::awaitable<Plan> Migration::plan() {
   co_await for_each_account(std::move(to_plan), std::move(work));
   const auto unused = configuration_.unused.size();
   if (unused > 0)
-    plan.remarks.push_back(fmt::format("{} of the source configuration were not understood by the mapping; \"4d2kms inspect\" lists them.",
-                                       base::plural(unused, "node")));
-  plan.remarks.push_back("Only what IMAP shows is moved: mailboxes, messages, flags, dates, subscriptions. Filters, address books and passwords of "
-                         "other services are not.");
+    plan.remarks.push_back(
+        fmt::format("{} of the source configuration were not understood by the mapping; \"4d2kms inspect\" lists them.",
+                    base::plural(unused, "node")));
+  plan.remarks.push_back(
+      "Only what IMAP shows is moved: mailboxes, messages, flags, dates, subscriptions. Filters, address books and "
+      "passwords of "
+      "other services are not.");
   co_return plan;
 }
 
@@ -109,8 +122,11 @@ asio::awaitable<void> Migration::plan_once(PlannedAccount* planned, state::Accou
   for (auto& item : co_await target->list()) {
     if (spaces.personal.empty() && item.delimiter) view.delimiter = std::string(1, *item.delimiter);
     const std::string wire = base::iequals(item.name, "INBOX") ? "INBOX" : item.name;
-    const auto has = [&](const char* a) { return std::find(item.attributes.begin(), item.attributes.end(), a) != item.attributes.end(); };
-    view.mailboxes.push_back({wire, imap::from_mutf7(wire).value_or(wire), item.attributes, subscribed.contains(wire), !has("\\noselect") && !has("\\nonexistent")});
+    const auto has = [&](const char* a) {
+      return std::find(item.attributes.begin(), item.attributes.end(), a) != item.attributes.end();
+    };
+    view.mailboxes.push_back({wire, imap::from_mutf7(wire).value_or(wire), item.attributes, subscribed.contains(wire),
+                              !has("\\noselect") && !has("\\nonexistent")});
   }
   auto query = [id = account.id](Db& db) {
     return std::make_pair(state::mailboxes(db, id), state::meta(db, fmt::format("prefix {}", id.value)));
@@ -127,7 +143,8 @@ asio::awaitable<void> Migration::plan_once(PlannedAccount* planned, state::Accou
   if (!ask.empty()) {
     // PERMANENTFLAGS of one mailbox stands for all: a server's rule, seldom a mailbox's.
     auto opened = co_await target->examine("INBOX");
-    // Many servers say "()" to EXAMINE, since nothing can be kept on a read-only mailbox: that says nothing about APPEND.
+    // Many servers say "()" to EXAMINE, since nothing can be kept on a read-only mailbox: that says nothing about
+    // APPEND.
     if (opened && opened->permanent_flags && !opened->permanent_flags->empty()) permanent = opened->permanent_flags;
   }
   const auto limit = target->append_limit();
@@ -135,7 +152,8 @@ asio::awaitable<void> Migration::plan_once(PlannedAccount* planned, state::Accou
     const auto row = std::find_if(rows.begin(), rows.end(), [&](const auto& r) { return r.id == m.id; });
     PlannedMailbox p;
     p.map = m;
-    const auto existing = std::find_if(view.mailboxes.begin(), view.mailboxes.end(), [&](const auto& e) { return e.wire == m.wire; });
+    const auto existing =
+        std::find_if(view.mailboxes.begin(), view.mailboxes.end(), [&](const auto& e) { return e.wire == m.wire; });
     p.create = existing == view.mailboxes.end() || !existing->selectable;
     p.subscribe = row->subscribed && !subscribed.contains(m.wire);
     p.source_validity = row->uid_validity;
@@ -149,27 +167,39 @@ asio::awaitable<void> Migration::plan_once(PlannedAccount* planned, state::Accou
     p.octets = k.octets;
     for (std::size_t i = 0; i < ask.size(); ++i)
       if (ask[i] == m.wire && statuses[i])
-        p.untouched = flag_changes == 0 && row->target_validity && statuses[i]->uid_validity == row->target_validity.value &&
+        p.untouched = flag_changes == 0 && row->target_validity &&
+                      statuses[i]->uid_validity == row->target_validity.value &&
                       statuses[i]->uid_next == row->low_water.value;
     // A mailbox that has never had a message needs no look.
     if (!p.create && row->messages == 0 && k.to_move == 0 && !row->target_validity) p.untouched = true;
     if (!row->error.empty()) p.remarks.push_back(row->error);
-    if (k.empty > 0) p.remarks.push_back(fmt::format("{} of no octets: no server stores such; quarantined", base::plural(k.empty, "message")));
+    if (k.empty > 0)
+      p.remarks.push_back(
+          fmt::format("{} of no octets: no server stores such; quarantined", base::plural(k.empty, "message")));
     if (k.too_large > 0)
-      p.remarks.push_back(fmt::format("{} larger than the target takes ({}): they would be quarantined", base::plural(k.too_large, "message"), base::human_octets(*limit)));
-    if (k.undated > 0) p.remarks.push_back(fmt::format("{} without a usable INTERNALDATE: the Date: header is used", base::plural(k.undated, "message")));
+      p.remarks.push_back(fmt::format("{} larger than the target takes ({}): they would be quarantined",
+                                      base::plural(k.too_large, "message"), base::human_octets(*limit)));
+    if (k.undated > 0)
+      p.remarks.push_back(fmt::format("{} without a usable INTERNALDATE: the Date: header is used",
+                                      base::plural(k.undated, "message")));
     std::set<std::string> lost;
     for (const auto& set : k.flagsets)
       for (const auto& f : set.empty() ? std::vector<std::string>{} : base::split(set, ' ')) {
-        const auto listed = [&](const std::string& x) { return std::any_of(permanent->begin(), permanent->end(), [&](const auto& y) { return base::iequals(x, y); }); };
+        const auto listed = [&](const std::string& x) {
+          return std::any_of(permanent->begin(), permanent->end(), [&](const auto& y) { return base::iequals(x, y); });
+        };
         if (permanent && !listed(f) && !(f[0] != '\\' && listed("\\*"))) lost.insert(f);
       }
-    if (!lost.empty()) p.remarks.push_back("flags that the target does not keep: " + base::join({lost.begin(), lost.end()}, " "));
+    if (!lost.empty())
+      p.remarks.push_back("flags that the target does not keep: " + base::join({lost.begin(), lost.end()}, " "));
     planned->mailboxes.push_back(std::move(p));
   }
   for (const auto& r : rows)
     if (r.present && !r.excluded.empty()) planned->left_out.emplace_back(r.name, r.excluded);
-  if (!target->has("UIDPLUS")) planned->remarks.push_back("the target does not report UIDs (no UIDPLUS): each message is read back to be sure, and surplus copies can only be listed");
+  if (!target->has("UIDPLUS"))
+    planned->remarks.push_back(
+        "the target does not report UIDs (no UIDPLUS): each message is read back to be sure, and surplus copies can "
+        "only be listed");
   co_await target->logout();
 }
 

@@ -21,17 +21,22 @@ std::string utc(std::int64_t t) {
   std::tm tm{};
   const std::time_t v = t;
   gmtime_r(&v, &tm);
-  return fmt::format("{:04}-{:02}-{:02} {:02}:{:02}:{:02} UTC", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec);
+  return fmt::format("{:04}-{:02}-{:02} {:02}:{:02}:{:02} UTC", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday,
+                     tm.tm_hour, tm.tm_min, tm.tm_sec);
 }
 
 json::object books_json(const Books& b) {
-  return {{"inventory", b.inventory}, {"bound", b.bound},     {"verified", b.verified}, {"gone", b.gone},    {"excluded", b.excluded},
-          {"quarantined", b.quarantined}, {"pending", b.pending}, {"octets", b.octets},     {"closed", b.closed()}};
+  return {{"inventory", b.inventory}, {"bound", b.bound},       {"verified", b.verified},
+          {"gone", b.gone},           {"excluded", b.excluded}, {"quarantined", b.quarantined},
+          {"pending", b.pending},     {"octets", b.octets},     {"closed", b.closed()}};
 }
 
 std::uint64_t number(const json::object& o, const char* key) {
   const auto* v = o.if_contains(key);
-  return v == nullptr ? 0 : v->is_uint64() ? v->as_uint64() : v->is_int64() ? static_cast<std::uint64_t>(v->as_int64()) : 0;
+  return v == nullptr     ? 0
+         : v->is_uint64() ? v->as_uint64()
+         : v->is_int64()  ? static_cast<std::uint64_t>(v->as_int64())
+                          : 0;
 }
 
 std::string word(const json::object& o, const char* key) {
@@ -41,17 +46,22 @@ std::string word(const json::object& o, const char* key) {
 
 const char* level_name(VerifyLevel l) {
   switch (l) {
-    case VerifyLevel::none: return "none";
-    case VerifyLevel::quick: return "quick";
-    case VerifyLevel::sample: return "sample";
-    case VerifyLevel::full: return "full";
+    case VerifyLevel::none:
+      return "none";
+    case VerifyLevel::quick:
+      return "quick";
+    case VerifyLevel::sample:
+      return "sample";
+    case VerifyLevel::full:
+      return "full";
   }
   return "";
 }
 
 std::vector<std::string> books_row(std::string name, const json::object& b) {
   std::vector<std::string> row{std::move(name)};
-  for (const char* key : {"inventory", "bound", "verified", "gone", "excluded", "quarantined", "pending"}) row.push_back(base::human_count(number(b, key)));
+  for (const char* key : {"inventory", "bound", "verified", "gone", "excluded", "quarantined", "pending"})
+    row.push_back(base::human_count(number(b, key)));
   row.push_back(base::human_octets(number(b, "octets")));
   row.emplace_back(b.at("closed").as_bool() ? "yes" : "NO");
   return row;
@@ -59,7 +69,8 @@ std::vector<std::string> books_row(std::string name, const json::object& b) {
 
 }  // namespace
 
-json::object make_report(Db& db, const VerifyResult& verified, const state::RunRow& run, const std::function<bool(const std::string&)>& selected, bool interrupted) {
+json::object make_report(Db& db, const VerifyResult& verified, const state::RunRow& run,
+                         const std::function<bool(const std::string&)>& selected, bool interrupted) {
   json::object out;
   const auto by_mailbox = state::books_by_mailbox(db);
   Books total;
@@ -119,26 +130,46 @@ json::object make_report(Db& db, const VerifyResult& verified, const state::RunR
     const auto it = names.find(n.mailbox.value);
     if (it == names.end() || n.kind == "found" || n.kind == "superseded") continue;
     quarantined += n.kind == "quarantine";
-    messages.push_back({{"account", text(it->second.first)}, {"mailbox", text(it->second.second)}, {"uid", n.uid.value}, {"target_uid", n.target_uid.value},
-                        {"octets", n.size}, {"state", state::name_of(n.state)}, {"kind", text(n.kind)}, {"detail", text(n.detail)}});
+    messages.push_back({{"account", text(it->second.first)},
+                        {"mailbox", text(it->second.second)},
+                        {"uid", n.uid.value},
+                        {"target_uid", n.target_uid.value},
+                        {"octets", n.size},
+                        {"state", state::name_of(n.state)},
+                        {"kind", text(n.kind)},
+                        {"detail", text(n.detail)}});
   }
   json::array surplus;
   std::uint64_t left_twice = 0;
   for (const auto& s : state::surplus(db)) {
     const auto it = names.find(s.mailbox.value);
     left_twice += it != names.end() && !s.removed;
-    if (it != names.end()) surplus.push_back({{"account", text(it->second.first)}, {"mailbox", text(it->second.second)}, {"target_uid", s.uid.value}, {"removed", s.removed}, {"detail", text(s.detail)}});
+    if (it != names.end())
+      surplus.push_back({{"account", text(it->second.first)},
+                         {"mailbox", text(it->second.second)},
+                         {"target_uid", s.uid.value},
+                         {"removed", s.removed},
+                         {"detail", text(s.detail)}});
   }
   json::array left;
   for (const auto& n : state::not_migrated(db))
-    if (n.address.empty() || selected(n.address)) left.push_back({{"post_office", text(n.post_office)}, {"account", text(n.address)}, {"kind", text(n.kind)}, {"detail", text(n.detail)}});
+    if (n.address.empty() || selected(n.address))
+      left.push_back({{"post_office", text(n.post_office)},
+                      {"account", text(n.address)},
+                      {"kind", text(n.kind)},
+                      {"detail", text(n.detail)}});
   json::array differences;
   std::uint64_t unexplained = 0, absent = 0;
   for (const auto& d : verified.differences) {
     unexplained += !d.explained;
     absent += d.absence;
-    differences.push_back({{"account", text(d.account)}, {"mailbox", text(d.mailbox)}, {"source_uid", d.source_uid.value}, {"target_uid", d.target_uid.value},
-                           {"kind", text(d.kind)}, {"detail", text(d.detail)}, {"explained", d.explained}});
+    differences.push_back({{"account", text(d.account)},
+                           {"mailbox", text(d.mailbox)},
+                           {"source_uid", d.source_uid.value},
+                           {"target_uid", d.target_uid.value},
+                           {"kind", text(d.kind)},
+                           {"detail", text(d.detail)},
+                           {"explained", d.explained}});
   }
   json::array problems, events;
   for (const auto& p : verified.problems) problems.emplace_back(text(p));
@@ -147,10 +178,15 @@ json::object make_report(Db& db, const VerifyResult& verified, const state::RunR
   for (const auto& b : broken) problems.emplace_back(text("The ledger is not in order: " + b));
 
   out["schema"] = "4d2kms report 1";
-  out["run"] = {{"number", run.id.value}, {"command", run.command}, {"started", utc(run.started)}, {"seconds", run.ended > run.started ? run.ended - run.started : 0},
-                {"appended", run.appended}, {"octets", run.octets}};
-  out["verification"] = {{"level", level_name(verified.level)}, {"messages", verified.messages}, {"bodies_read", verified.bodies},
-                         {"byte_identical", verified.byte_identical}, {"strangers_on_target", verified.strangers}, {"unexplained", unexplained}};
+  out["run"] = {{"number", run.id.value},      {"command", run.command},
+                {"started", utc(run.started)}, {"seconds", run.ended > run.started ? run.ended - run.started : 0},
+                {"appended", run.appended},    {"octets", run.octets}};
+  out["verification"] = {{"level", level_name(verified.level)},
+                         {"messages", verified.messages},
+                         {"bodies_read", verified.bodies},
+                         {"byte_identical", verified.byte_identical},
+                         {"strangers_on_target", verified.strangers},
+                         {"unexplained", unexplained}};
   out["books"] = books_json(total);
   out["post_offices"] = std::move(offices);
   out["accounts"] = std::move(accounts);
@@ -165,30 +201,42 @@ json::object make_report(Db& db, const VerifyResult& verified, const state::RunR
   using base::Exit;
   Exit exit = Exit::done;
   std::string sentence;
-  const std::string on_target = fmt::format("{} of {} on the target", base::human_count(total.bound), base::plural(total.inventory, "message"));
-  const bool incomplete = total.pending > 0 || total.quarantined > 0 || skipped > 0 || failed > 0 || mailbox_errors > 0 || absent > 0 || !verified.problems.empty();
+  const std::string on_target =
+      fmt::format("{} of {} on the target", base::human_count(total.bound), base::plural(total.inventory, "message"));
+  const bool incomplete = total.pending > 0 || total.quarantined > 0 || skipped > 0 || failed > 0 ||
+                          mailbox_errors > 0 || absent > 0 || !verified.problems.empty();
   if (unexplained > 0 || !broken.empty() || !total.closed()) {
     exit = Exit::difference;
-    sentence = fmt::format("NOT IN ORDER: {}, but verification found {} that nothing explains; see \"Differences\" below.", on_target,
-                           base::plural(unexplained + broken.size(), "difference"));
+    sentence =
+        fmt::format("NOT IN ORDER: {}, but verification found {} that nothing explains; see \"Differences\" below.",
+                    on_target, base::plural(unexplained + broken.size(), "difference"));
   } else if (interrupted) {
     exit = Exit::interrupted;
-    sentence = fmt::format("Interrupted: {}, {} still to be moved. Nothing is lost; run the same command again to go on.", on_target, base::plural(total.pending, "message"));
+    sentence =
+        fmt::format("Interrupted: {}, {} still to be moved. Nothing is lost; run the same command again to go on.",
+                    on_target, base::plural(total.pending, "message"));
   } else if (incomplete) {
     exit = Exit::incomplete;
     std::vector<std::string> parts;
-    if (total.quarantined > 0) parts.push_back(fmt::format("{} quarantined", base::plural(total.quarantined, "message")));
+    if (total.quarantined > 0)
+      parts.push_back(fmt::format("{} quarantined", base::plural(total.quarantined, "message")));
     if (total.pending > 0) parts.push_back(fmt::format("{} pending", base::plural(total.pending, "message")));
     if (skipped > 0) parts.push_back(fmt::format("{} skipped", base::plural(skipped, "account")));
     if (failed > 0) parts.push_back(fmt::format("{} with an error", base::plural(failed, "account")));
-    if (mailbox_errors > 0) parts.push_back(fmt::format("{} with an error", base::plural(mailbox_errors, "mailbox", "mailboxes")));
+    if (mailbox_errors > 0)
+      parts.push_back(fmt::format("{} with an error", base::plural(mailbox_errors, "mailbox", "mailboxes")));
     if (absent > 0) parts.push_back(fmt::format("{} not on the target now", base::plural(absent, "item")));
-    if (!verified.problems.empty()) parts.push_back(fmt::format("{} not verified", base::plural(verified.problems.size(), "place")));
-    sentence = fmt::format("Done, but not everything was migrated: {}; {}. Each is listed below.", on_target, base::join(parts, ", "));
+    if (!verified.problems.empty())
+      parts.push_back(fmt::format("{} not verified", base::plural(verified.problems.size(), "place")));
+    sentence = fmt::format("Done, but not everything was migrated: {}; {}. Each is listed below.", on_target,
+                           base::join(parts, ", "));
   } else {
-    sentence = fmt::format("Complete: {}{}; nothing is missing{}.", on_target, total.verified == total.bound && total.bound > 0 ? ", every one re-read and equal" : "",
-                           left_twice > 0 ? fmt::format(", {} left there and listed", base::plural(left_twice, "possible second copy", "possible second copies"))
-                                          : std::string(" and nothing is there twice"));
+    sentence = fmt::format("Complete: {}{}; nothing is missing{}.", on_target,
+                           total.verified == total.bound && total.bound > 0 ? ", every one re-read and equal" : "",
+                           left_twice > 0
+                               ? fmt::format(", {} left there and listed",
+                                             base::plural(left_twice, "possible second copy", "possible second copies"))
+                               : std::string(" and nothing is there twice"));
   }
   out["verdict"] = {{"exit", static_cast<int>(exit)}, {"sentence", sentence}};
   return out;
@@ -203,20 +251,26 @@ std::string report_text(const json::object& r) {
   const auto& run = r.at("run").as_object();
   const auto& v = r.at("verification").as_object();
   std::string out = verdict_of(r).sentence + "\n\n";
-  out += fmt::format("Run {} ({}), started {}, took {}; {} sent, {}.\n", number(run, "number"), word(run, "command"), word(run, "started"),
-                     base::human_duration(std::chrono::seconds(number(run, "seconds"))), base::plural(number(run, "appended"), "message"), base::human_octets(number(run, "octets")));
-  out += fmt::format("Verification: {}; {} looked at, {} read back, {} byte for byte the same{}.\n\n", word(v, "level"),
-                     base::plural(number(v, "messages"), "message"), base::plural(number(v, "bodies_read"), "body", "bodies"),
-                     base::human_count(number(v, "byte_identical")),
-                     number(v, "strangers_on_target") > 0 ? fmt::format("; {} on the target that are not of this source", base::human_count(number(v, "strangers_on_target"))) : "");
+  out += fmt::format("Run {} ({}), started {}, took {}; {} sent, {}.\n", number(run, "number"), word(run, "command"),
+                     word(run, "started"), base::human_duration(std::chrono::seconds(number(run, "seconds"))),
+                     base::plural(number(run, "appended"), "message"), base::human_octets(number(run, "octets")));
+  out += fmt::format(
+      "Verification: {}; {} looked at, {} read back, {} byte for byte the same{}.\n\n", word(v, "level"),
+      base::plural(number(v, "messages"), "message"), base::plural(number(v, "bodies_read"), "body", "bodies"),
+      base::human_count(number(v, "byte_identical")),
+      number(v, "strangers_on_target") > 0 ? fmt::format("; {} on the target that are not of this source",
+                                                         base::human_count(number(v, "strangers_on_target")))
+                                           : "");
   out += "Books (inventory = bound + gone + excluded + quarantined + pending):\n\n";
-  const std::vector<std::string> head = {"", "INVENTORY", "BOUND", "VERIFIED", "GONE", "EXCLUDED", "QUARANTINED", "PENDING", "SIZE", "CLOSED"};
+  const std::vector<std::string> head = {"",         "INVENTORY",   "BOUND",   "VERIFIED", "GONE",
+                                         "EXCLUDED", "QUARANTINED", "PENDING", "SIZE",     "CLOSED"};
   std::vector<std::vector<std::string>> rows{head};
   for (const auto& p : r.at("post_offices").as_array()) {
     const auto& o = p.as_object();
     rows.push_back(books_row("Post Office " + word(o, "post_office"), o));
   }
-  for (const auto& a : r.at("accounts").as_array()) rows.push_back(books_row(word(a.as_object(), "account"), a.as_object().at("books").as_object()));
+  for (const auto& a : r.at("accounts").as_array())
+    rows.push_back(books_row(word(a.as_object(), "account"), a.as_object().at("books").as_object()));
   rows.push_back(books_row("total", r.at("books").as_object()));
   out += base::table(rows, {1, 2, 3, 4, 5, 6, 7, 8});
   out += "\nPer mailbox:\n\n";
@@ -227,7 +281,9 @@ std::string report_text(const json::object& r) {
       const auto& o = m.as_object();
       if (number(o, "inventory") == 0) continue;
       const std::string from = word(o, "mailbox"), to = word(o, "target");
-      rows.push_back(books_row(fmt::format("{}  {}{}", word(a.as_object(), "account"), from, to.empty() || to == from ? "" : " -> " + to), o));
+      rows.push_back(books_row(
+          fmt::format("{}  {}{}", word(a.as_object(), "account"), from, to.empty() || to == from ? "" : " -> " + to),
+          o));
     }
   out += base::table(rows, {1, 2, 3, 4, 5, 6, 7, 8});
 
@@ -238,14 +294,17 @@ std::string report_text(const json::object& r) {
   };
   std::vector<std::string> lines;
   for (const auto& p : r.at("post_offices").as_array())
-    if (const auto w = word(p.as_object(), "problem"); !w.empty()) lines.push_back(fmt::format("Post Office {}: {}", word(p.as_object(), "post_office"), w));
+    if (const auto w = word(p.as_object(), "problem"); !w.empty())
+      lines.push_back(fmt::format("Post Office {}: {}", word(p.as_object(), "post_office"), w));
   for (const auto& a : r.at("accounts").as_array()) {
     const auto& o = a.as_object();
-    if (const auto w = word(o, "skipped"); !w.empty()) lines.push_back(fmt::format("{}: skipped: {}", word(o, "account"), w));
+    if (const auto w = word(o, "skipped"); !w.empty())
+      lines.push_back(fmt::format("{}: skipped: {}", word(o, "account"), w));
     if (const auto w = word(o, "error"); !w.empty()) lines.push_back(fmt::format("{}: {}", word(o, "account"), w));
     for (const auto& m : o.at("mailboxes").as_array()) {
       const auto& b = m.as_object();
-      if (const auto w = word(b, "error"); !w.empty()) lines.push_back(fmt::format("{}, \"{}\": {}", word(o, "account"), word(b, "mailbox"), w));
+      if (const auto w = word(b, "error"); !w.empty())
+        lines.push_back(fmt::format("{}, \"{}\": {}", word(o, "account"), word(b, "mailbox"), w));
     }
   }
   section("Accounts and mailboxes not or not wholly migrated", lines);
@@ -253,24 +312,32 @@ std::string report_text(const json::object& r) {
   for (const auto& d : r.at("differences").as_array()) {
     const auto& o = d.as_object();
     if (o.at("explained").as_bool()) continue;
-    lines.push_back(fmt::format("{}, \"{}\", source UID {}, target UID {}: {}: {}", word(o, "account"), word(o, "mailbox"), number(o, "source_uid"), number(o, "target_uid"), word(o, "kind"), word(o, "detail")));
+    lines.push_back(fmt::format("{}, \"{}\", source UID {}, target UID {}: {}: {}", word(o, "account"),
+                                word(o, "mailbox"), number(o, "source_uid"), number(o, "target_uid"), word(o, "kind"),
+                                word(o, "detail")));
   }
   section("Differences that nothing explains", lines);
   lines.clear();
   for (const auto& d : r.at("differences").as_array()) {
     const auto& o = d.as_object();
     if (!o.at("explained").as_bool()) continue;
-    lines.push_back(fmt::format("{}, \"{}\", source UID {}, target UID {}: {}: {}", word(o, "account"), word(o, "mailbox"), number(o, "source_uid"), number(o, "target_uid"), word(o, "kind"), word(o, "detail")));
+    lines.push_back(fmt::format("{}, \"{}\", source UID {}, target UID {}: {}: {}", word(o, "account"),
+                                word(o, "mailbox"), number(o, "source_uid"), number(o, "target_uid"), word(o, "kind"),
+                                word(o, "detail")));
   }
   section("Differences on record", lines);
   lines.clear();
   for (const auto& m : r.at("messages").as_array()) {
     const auto& o = m.as_object();
-    lines.push_back(fmt::format("{}, \"{}\", UID {} ({}): {}: {}", word(o, "account"), word(o, "mailbox"), number(o, "uid"), base::human_octets(number(o, "octets")), word(o, "kind"), word(o, "detail")));
+    lines.push_back(fmt::format("{}, \"{}\", UID {} ({}): {}: {}", word(o, "account"), word(o, "mailbox"),
+                                number(o, "uid"), base::human_octets(number(o, "octets")), word(o, "kind"),
+                                word(o, "detail")));
   }
   section("Messages that are not on the target as they were at the source", lines);
   lines.clear();
-  for (const auto& s : r.at("surplus").as_array()) lines.push_back(fmt::format("{}, \"{}\": {}", word(s.as_object(), "account"), word(s.as_object(), "mailbox"), word(s.as_object(), "detail")));
+  for (const auto& s : r.at("surplus").as_array())
+    lines.push_back(fmt::format("{}, \"{}\": {}", word(s.as_object(), "account"), word(s.as_object(), "mailbox"),
+                                word(s.as_object(), "detail")));
   section("Surplus copies", lines);
   lines.clear();
   for (const auto& p : r.at("problems").as_array()) lines.emplace_back(p.as_string());
@@ -278,11 +345,15 @@ std::string report_text(const json::object& r) {
   lines.clear();
   for (const auto& n : r.at("not_migrated").as_array()) {
     const auto& o = n.as_object();
-    lines.push_back(fmt::format("{}: {}: {}", word(o, "account").empty() ? "Post Office " + word(o, "post_office") : word(o, "account"), word(o, "kind"), word(o, "detail")));
+    lines.push_back(fmt::format(
+        "{}: {}: {}", word(o, "account").empty() ? "Post Office " + word(o, "post_office") : word(o, "account"),
+        word(o, "kind"), word(o, "detail")));
   }
   for (const auto& a : r.at("accounts").as_array())
     for (const auto& m : a.as_object().at("mailboxes").as_array())
-      if (const auto w = word(m.as_object(), "not_migrated"); !w.empty() && !w.starts_with("holds no messages")) lines.push_back(fmt::format("{}, mailbox \"{}\": {}", word(a.as_object(), "account"), word(m.as_object(), "mailbox"), w));
+      if (const auto w = word(m.as_object(), "not_migrated"); !w.empty() && !w.starts_with("holds no messages"))
+        lines.push_back(
+            fmt::format("{}, mailbox \"{}\": {}", word(a.as_object(), "account"), word(m.as_object(), "mailbox"), w));
   section("Seen at the source and not migrated", lines);
   lines.clear();
   for (const auto& e : r.at("events").as_array()) {

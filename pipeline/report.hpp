@@ -1,4 +1,5 @@
-// What came of it: the verdict in one sentence, closed books, everything that is not on the target as it was at the source.
+// What came of it: the verdict in one sentence, closed books, everything that is not on the target as it was at the
+// source.
 #pragma once
 
 #include <boost/json.hpp>

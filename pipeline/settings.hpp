@@ -1,5 +1,5 @@
-// Everything an administrator can set, as the command line or a --config file gives it. No secret is kept here but the ones
-// that came in with the configuration.
+// Everything an administrator can set, as the command line or a --config file gives it. No secret is kept here but the
+// ones that came in with the configuration.
 #pragma once
 
 #include <chrono>
@@ -35,6 +35,7 @@ struct Settings {
 };
 
 // %u the part before the last "@" of `login`, %d the domain, %o the Post Office, %% a percent sign.
-std::string expand_login(const std::string& pattern, const std::string& login, const std::string& domain, const std::string& post_office);
+std::string expand_login(const std::string& pattern, const std::string& login, const std::string& domain,
+                         const std::string& post_office);
 
 }  // namespace pipeline

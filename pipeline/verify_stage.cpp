@@ -1,4 +1,5 @@
-// Verification: what load has bound is re-read from the target (run), or everything is compared against both servers (verify).
+// Verification: what load has bound is re-read from the target (run), or everything is compared against both servers
+// (verify).
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
@@ -38,7 +39,9 @@ std::string difference_of(const std::string& want, const std::string& have) {
   return base::join(parts, " ");
 }
 
-std::string date_text(const std::optional<base::DateTime>& d) { return d ? imap::format_date_time(*d) : std::string("none"); }
+std::string date_text(const std::optional<base::DateTime>& d) {
+  return d ? imap::format_date_time(*d) : std::string("none");
+}
 
 // A row of the ledger with what is on record about it.
 struct Row {
@@ -57,15 +60,19 @@ struct Row {
     const auto it = notes.find("date");
     if (it == notes.end()) return false;
     const std::string wanted = "the target stores " + (there ? imap::format_date_time(*there) : std::string("no date"));
-    return std::any_of(it->second.begin(), it->second.end(), [&](const auto& d) { return d.find(wanted) != std::string::npos; });
+    return std::any_of(it->second.begin(), it->second.end(),
+                       [&](const auto& d) { return d.find(wanted) != std::string::npos; });
   }
 };
 
 std::vector<Row> ledger_rows(Db& db, state::MailboxId mailbox) {
   std::vector<Row> out;
   std::unordered_map<std::int64_t, std::size_t> at;
-  auto r = db.rows("SELECT m.id, m.uid_validity, m.uid, m.size, m.date, m.zone, f.names, m.state, m.attempts, m.target_uid, m.e1, m.e1x, "
-                   "m.new_flags IS NOT NULL FROM message m JOIN flagset f ON f.id=m.flags WHERE m.mailbox=? ORDER BY m.uid", mailbox);
+  auto r = db.rows(
+      "SELECT m.id, m.uid_validity, m.uid, m.size, m.date, m.zone, f.names, m.state, m.attempts, m.target_uid, m.e1, "
+      "m.e1x, "
+      "m.new_flags IS NOT NULL FROM message m JOIN flagset f ON f.id=m.flags WHERE m.mailbox=? ORDER BY m.uid",
+      mailbox);
   while (r.next()) {
     Row x;
     x.row.id = r.number<state::MessageId>(0);
@@ -83,7 +90,8 @@ std::vector<Row> ledger_rows(Db& db, state::MailboxId mailbox) {
     at[x.row.id.value] = out.size();
     out.push_back(std::move(x));
   }
-  auto n = db.rows("SELECT n.message, n.kind, n.detail FROM note n JOIN message m ON m.id=n.message WHERE m.mailbox=?", mailbox);
+  auto n = db.rows("SELECT n.message, n.kind, n.detail FROM note n JOIN message m ON m.id=n.message WHERE m.mailbox=?",
+                   mailbox);
   while (n.next()) out[at[n.integer(0)]].notes[n.text(1)].push_back(n.text(2));
   return out;
 }
@@ -109,7 +117,8 @@ bool in_sample(std::int64_t mailbox, const imap::Envelope& e) {
 
 }  // namespace
 
-// ---- run: what is bound and not verified yet -------------------------------------------------------------------------
+// ---- run: what is bound and not verified yet
+// -------------------------------------------------------------------------
 
 asio::awaitable<VerifyResult> Migration::verify_new(VerifyLevel level) {
   VerifyResult result;
@@ -119,20 +128,28 @@ asio::awaitable<VerifyResult> Migration::verify_new(VerifyLevel level) {
   auto query = [](Db& db) {
     std::vector<state::AccountRow> out;
     for (auto& a : state::accounts(db))
-      if (db.integer("SELECT count(*) FROM message WHERE state=3 AND mailbox IN (SELECT id FROM mailbox WHERE account=?)", a.id) > 0) out.push_back(std::move(a));
+      if (db.integer(
+              "SELECT count(*) FROM message WHERE state=3 AND mailbox IN (SELECT id FROM mailbox WHERE account=?)",
+              a.id) > 0)
+        out.push_back(std::move(a));
     return std::make_pair(std::move(out), db.integer("SELECT count(*) FROM message WHERE state=3"));
   };
   auto [accounts, total] = co_await store_.run(std::move(query));
   progress_.total = static_cast<std::uint64_t>(total);
   progress_.verified = 0;
   std::erase_if(accounts, [&](const auto& a) { return !selected(a.address) || !a.skip.empty(); });
-  std::function<asio::awaitable<void>(state::AccountRow)> work = [this, &result, level](state::AccountRow a) { return verify_new_account(&result, level, std::move(a)); };
+  std::function<asio::awaitable<void>(state::AccountRow)> work = [this, &result, level](state::AccountRow a) {
+    return verify_new_account(&result, level, std::move(a));
+  };
   co_await for_each_account(std::move(accounts), std::move(work));
   co_return result;
 }
 
-asio::awaitable<void> Migration::verify_new_account(VerifyResult* result, VerifyLevel level, state::AccountRow account) {
-  std::function<asio::awaitable<void>()> once = [this, result, level, account] { return verify_new_once(result, level, account); };
+asio::awaitable<void> Migration::verify_new_account(VerifyResult* result, VerifyLevel level,
+                                                    state::AccountRow account) {
+  std::function<asio::awaitable<void>()> once = [this, result, level, account] {
+    return verify_new_once(result, level, account);
+  };
   const std::string error = co_await supervise(account.address, std::move(once));
   if (!error.empty()) result->problems.push_back(fmt::format("{} could not be verified: {}", account.address, error));
 }
@@ -146,10 +163,13 @@ asio::awaitable<void> Migration::verify_new_once(VerifyResult* result, VerifyLev
     bool opened = false;
     Uid after;
     for (;;) {
-      auto next = [id = m.id, after](Db& db) { return state::unverified(db, id, after, static_cast<int>(imap::kWindowMessages)); };
+      auto next = [id = m.id, after](Db& db) {
+        return state::unverified(db, id, after, static_cast<int>(imap::kWindowMessages));
+      };
       const auto rows = co_await store_.run(std::move(next));
       if (rows.empty()) break;
-      const auto differ = [&](const state::MessageRow& row, const std::string& kind, const std::string& detail, bool absence) {
+      const auto differ = [&](const state::MessageRow& row, const std::string& kind, const std::string& detail,
+                              bool absence) {
         // A second visit after a lost connection finds the same again.
         for (const auto& d : result->differences)
           if (d.account == account.address && d.mailbox == m.name && d.source_uid == row.uid && d.kind == kind) return;
@@ -158,7 +178,8 @@ asio::awaitable<void> Migration::verify_new_once(VerifyResult* result, VerifyLev
       if (!opened) {
         auto o = co_await target->examine(m.target_wire);
         if (!o || o->uid_validity != m.target_validity) {
-          result->problems.push_back(fmt::format("\"{}\" of {} could not be verified: {}", base::printable(m.target_name), account.address,
+          result->problems.push_back(fmt::format("\"{}\" of {} could not be verified: {}",
+                                                 base::printable(m.target_name), account.address,
                                                  o ? "it was created anew on the target since" : o.error().text));
           break;
         }
@@ -177,16 +198,21 @@ asio::awaitable<void> Migration::verify_new_once(VerifyResult* result, VerifyLev
       if (level == VerifyLevel::sample) {
         const auto repaired = [id = m.id](Db& db) {
           std::set<std::int64_t> out;
-          auto q = db.rows("SELECT n.message FROM note n JOIN message x ON x.id=n.message WHERE x.mailbox=? AND n.kind='repair'", id);
+          auto q = db.rows(
+              "SELECT n.message FROM note n JOIN message x ON x.id=n.message WHERE x.mailbox=? AND n.kind='repair'",
+              id);
           while (q.next()) out.insert(q.integer(0));
           return out;
         };
         const auto mended = co_await store_.run(repaired);
-        std::erase_if(sizes, [&](const auto& e) { return !in_sample(m.id.value, e) && !mended.contains(by_uid.at(e.uid)->id.value); });
+        std::erase_if(sizes, [&](const auto& e) {
+          return !in_sample(m.id.value, e) && !mended.contains(by_uid.at(e.uid)->id.value);
+        });
       }
       std::vector<state::Outcome> outcomes;
       if (level == VerifyLevel::quick) {
-        auto listed = co_await imap::list_messages(*target, rows.front().target_uid, Uid(rows.back().target_uid.value + 1));
+        auto listed =
+            co_await imap::list_messages(*target, rows.front().target_uid, Uid(rows.back().target_uid.value + 1));
         if (!listed) throw base::Failed(listed.error());
         std::unordered_map<Uid, imap::Envelope> there;
         for (auto& e : *listed) there[e.uid] = std::move(e);
@@ -195,13 +221,15 @@ asio::awaitable<void> Migration::verify_new_once(VerifyResult* result, VerifyLev
           const auto it = there.find(r.target_uid);
           if (it == there.end()) differ(r, "lost", "the target no longer has it", true);
           else if (r.date && (!it->second.date || !it->second.date->same_instant(*r.date)))
-            differ(r, "date", fmt::format("sent {}, the target stores {}", date_text(r.date), date_text(it->second.date)), false);
+            differ(r, "date",
+                   fmt::format("sent {}, the target stores {}", date_text(r.date), date_text(it->second.date)), false);
         }
         progress_.verified += rows.size();
         continue;
       }
       for (auto& window : imap::windows(sizes)) {
-        const auto bodies = co_await imap::read_messages(*target, std::move(window), imap::Keep::fingerprint, base::Fingerprinter::E1x::always);
+        const auto bodies = co_await imap::read_messages(*target, std::move(window), imap::Keep::fingerprint,
+                                                         base::Fingerprinter::E1x::always);
         for (const auto& b : bodies) {
           const auto& r = *by_uid.at(b.envelope.uid);
           ++result->messages;
@@ -225,7 +253,8 @@ asio::awaitable<void> Migration::verify_new_once(VerifyResult* result, VerifyLev
           if (rewritten) o.notes.push_back({"rewritten", "the target rewrote raw 8-bit octets of the header"});
           if (r.date && (!b.envelope.date || !b.envelope.date->same_instant(*r.date)))
             o.notes.push_back({"date", fmt::format("sent {}, the target stores {}", date_text(r.date),
-                                                   b.envelope.date ? imap::format_date_time(*b.envelope.date) : std::string("no date"))});
+                                                   b.envelope.date ? imap::format_date_time(*b.envelope.date)
+                                                                   : std::string("no date"))});
           const std::string have = state::canonical_flags(b.envelope.flags);
           std::vector<std::string> lost;
           const auto h = flag_set(have);
@@ -243,7 +272,8 @@ asio::awaitable<void> Migration::verify_new_once(VerifyResult* result, VerifyLev
   co_await target->logout();
 }
 
-// ---- verify: everything, both sides ----------------------------------------------------------------------------------
+// ---- verify: everything, both sides
+// ----------------------------------------------------------------------------------
 
 asio::awaitable<VerifyResult> Migration::verify_all(VerifyLevel level) {
   VerifyResult result;
@@ -254,13 +284,18 @@ asio::awaitable<VerifyResult> Migration::verify_all(VerifyLevel level) {
   progress_.total = static_cast<std::uint64_t>(total);
   progress_.verified = 0;
   std::erase_if(accounts, [&](const auto& a) { return !selected(a.address) || !a.skip.empty(); });
-  std::function<asio::awaitable<void>(state::AccountRow)> work = [this, &result, level](state::AccountRow a) { return verify_all_account(&result, level, std::move(a)); };
+  std::function<asio::awaitable<void>(state::AccountRow)> work = [this, &result, level](state::AccountRow a) {
+    return verify_all_account(&result, level, std::move(a));
+  };
   co_await for_each_account(std::move(accounts), std::move(work));
   co_return result;
 }
 
-asio::awaitable<void> Migration::verify_all_account(VerifyResult* result, VerifyLevel level, state::AccountRow account) {
-  std::function<asio::awaitable<void>()> once = [this, result, level, account] { return verify_all_once(result, level, account); };
+asio::awaitable<void> Migration::verify_all_account(VerifyResult* result, VerifyLevel level,
+                                                    state::AccountRow account) {
+  std::function<asio::awaitable<void>()> once = [this, result, level, account] {
+    return verify_all_once(result, level, account);
+  };
   const std::string error = co_await supervise(account.address, std::move(once));
   if (!error.empty()) result->problems.push_back(fmt::format("{} could not be verified: {}", account.address, error));
 }
@@ -280,9 +315,23 @@ asio::awaitable<void> Migration::verify_all_once(VerifyResult* result, VerifyLev
     if (!f.excluded.empty()) continue;
     const auto row = std::find_if(rows.begin(), rows.end(), [&](const auto& r) { return r.wire == f.wire; });
     if (row == rows.end() || row->target_wire.empty())
-      mine.differences.push_back({account.address, f.name, {}, {}, "new mailbox", "it is new at the source since the inventory: run again to move it", true, true});
+      mine.differences.push_back({account.address,
+                                  f.name,
+                                  {},
+                                  {},
+                                  "new mailbox",
+                                  "it is new at the source since the inventory: run again to move it",
+                                  true,
+                                  true});
     else if (f.subscribed && !subscribed.contains(row->target_wire))
-      mine.differences.push_back({account.address, f.name, {}, {}, "subscription", "it is subscribed at the source and not on the target", false, false});
+      mine.differences.push_back({account.address,
+                                  f.name,
+                                  {},
+                                  {},
+                                  "subscription",
+                                  "it is subscribed at the source and not on the target",
+                                  false,
+                                  false});
   }
   for (const auto& m : rows) {
     if (stopping_) break;
@@ -302,32 +351,39 @@ asio::awaitable<void> Migration::verify_all_once(VerifyResult* result, VerifyLev
 namespace {
 
 // The mailbox as it is: envelopes of all, bodies of those the level asks for.
-asio::awaitable<base::Result<std::map<Uid, There>>> read_side(imap::Session* session, std::string wire, base::UidValidity validity, VerifyLevel level,
+asio::awaitable<base::Result<std::map<Uid, There>>> read_side(imap::Session* session, std::string wire,
+                                                              base::UidValidity validity, VerifyLevel level,
                                                               std::int64_t mailbox, const std::set<Uid>* always) {
   std::map<Uid, There> out;
   auto opened = co_await session->examine(wire);
   if (!opened) co_return tl::unexpected(std::move(opened).error());
   if (opened->uid_validity != validity)
-    co_return base::fail(base::Scope::mailbox, base::Remedy::skip, "its UIDVALIDITY has changed since; run again to reconcile");
+    co_return base::fail(base::Scope::mailbox, base::Remedy::skip,
+                         "its UIDVALIDITY has changed since; run again to reconcile");
   if (opened->exists == 0) co_return out;
   auto all = co_await imap::list_messages(*session, Uid(1), opened->uid_next);
   if (!all) co_return tl::unexpected(std::move(all).error());
   std::vector<imap::Envelope> read;
   for (auto& e : *all) {
-    if (level == VerifyLevel::full || (level == VerifyLevel::sample && (in_sample(mailbox, e) || always->contains(e.uid)))) read.push_back(e);
+    if (level == VerifyLevel::full ||
+        (level == VerifyLevel::sample && (in_sample(mailbox, e) || always->contains(e.uid))))
+      read.push_back(e);
     const Uid uid = e.uid;
     out[uid].envelope = std::move(e);
   }
   for (auto& window : imap::windows(read))
-    for (auto& b : co_await imap::read_messages(*session, std::move(window), imap::Keep::fingerprint, base::Fingerprinter::E1x::always))
-      if (b.found == imap::BodyFound::whole || b.found == imap::BodyFound::too_large || b.found == imap::BodyFound::empty) out[b.envelope.uid].print = b.print;
+    for (auto& b : co_await imap::read_messages(*session, std::move(window), imap::Keep::fingerprint,
+                                                base::Fingerprinter::E1x::always))
+      if (b.found == imap::BodyFound::whole || b.found == imap::BodyFound::too_large ||
+          b.found == imap::BodyFound::empty)
+        out[b.envelope.uid].print = b.print;
   co_return out;
 }
 
 }  // namespace
 
-asio::awaitable<void> Migration::verify_mailbox(VerifyResult* result, VerifyLevel level, state::AccountRow account, state::MailboxRow m,
-                                                imap::Session* source, imap::Session* target) {
+asio::awaitable<void> Migration::verify_mailbox(VerifyResult* result, VerifyLevel level, state::AccountRow account,
+                                                state::MailboxRow m, imap::Session* source, imap::Session* target) {
   auto query = [id = m.id](Db& db) { return std::make_pair(ledger_rows(db, id), state::surplus(db)); };
   auto [rows, surplus] = co_await store_.run(std::move(query));
   const auto differ = [&](Uid s, Uid t, const char* kind, std::string detail, bool explained, bool absence) {
@@ -352,7 +408,8 @@ asio::awaitable<void> Migration::verify_mailbox(VerifyResult* result, VerifyLeve
       src = std::move(*s);
       have_source = true;
     } else {
-      result->problems.push_back(fmt::format("\"{}\" of {} could not be read at the source: {}", base::printable(m.name), account.address, s.error().text));
+      result->problems.push_back(fmt::format("\"{}\" of {} could not be read at the source: {}",
+                                             base::printable(m.name), account.address, s.error().text));
     }
   }
   if (m.target_validity || !rows.empty()) {
@@ -360,7 +417,8 @@ asio::awaitable<void> Migration::verify_mailbox(VerifyResult* result, VerifyLeve
     if (!t && !m.target_validity) {
       // Nothing has been brought there yet.
     } else if (!t) {
-      result->problems.push_back(fmt::format("\"{}\" of {} could not be read on the target: {}", base::printable(m.target_name), account.address, t.error().text));
+      result->problems.push_back(fmt::format("\"{}\" of {} could not be read on the target: {}",
+                                             base::printable(m.target_name), account.address, t.error().text));
       co_return;
     } else {
       dst = std::move(*t);
@@ -383,24 +441,33 @@ asio::awaitable<void> Migration::verify_mailbox(VerifyResult* result, VerifyLeve
       case MessageState::listed:
       case MessageState::intent:
       case MessageState::acked:
-        differ(row.uid, {}, "pending", s == src.end() && have_source ? "not copied, and no longer at the source" : "not copied yet: run again", true, true);
+        differ(row.uid, {}, "pending",
+               s == src.end() && have_source ? "not copied, and no longer at the source" : "not copied yet: run again",
+               true, true);
         continue;
       case MessageState::quarantined:
-        differ(row.uid, {}, "quarantined", r.notes.contains("quarantine") ? r.notes.at("quarantine").back() : std::string(), true, true);
+        differ(row.uid, {}, "quarantined",
+               r.notes.contains("quarantine") ? r.notes.at("quarantine").back() : std::string(), true, true);
         continue;
       case MessageState::gone:
-        if (s != src.end()) differ(row.uid, {}, "back at the source", "it was gone when it was to be copied, and is there again: run again", false, true);
+        if (s != src.end())
+          differ(row.uid, {}, "back at the source",
+                 "it was gone when it was to be copied, and is there again: run again", false, true);
         continue;
       case MessageState::excluded:
-        if (s != src.end() && !r.noted("excluded")) differ(row.uid, {}, "left out", "it is at the source, and no policy says that it is not moved", false, true);
+        if (s != src.end() && !r.noted("excluded"))
+          differ(row.uid, {}, "left out", "it is at the source, and no policy says that it is not moved", false, true);
         continue;
       case MessageState::bound:
-      case MessageState::verified: break;
+      case MessageState::verified:
+        break;
     }
     const auto d = dst.find(row.target_uid);
     if (d == dst.end()) {
       const bool was_verified = row.state == MessageState::verified;
-      differ(row.uid, row.target_uid, "absent", was_verified ? "it was there and verified, and was removed on the target since" : "the target lost it before it was ever verified",
+      differ(row.uid, row.target_uid, "absent",
+             was_verified ? "it was there and verified, and was removed on the target since"
+                          : "the target lost it before it was ever verified",
              was_verified, true);
       continue;
     }
@@ -411,21 +478,29 @@ asio::awaitable<void> Migration::verify_mailbox(VerifyResult* result, VerifyLeve
       ++result->bodies;
       bool rewritten = false;
       body_ok = same_body(row, *d->second.print, rewritten);
-      if (!body_ok) differ(row.uid, row.target_uid, "another body", "what the target holds under this UID is not what was sent", false, false);
+      if (!body_ok)
+        differ(row.uid, row.target_uid, "another body", "what the target holds under this UID is not what was sent",
+               false, false);
       if (s != src.end() && s->second.print) {
         if (s->second.print->e0 == d->second.print->e0) ++result->byte_identical;
         if (body_ok && s->second.print->e1 != d->second.print->e1 && !rewritten && !r.noted("repair")) {
           body_ok = false;
-          differ(row.uid, row.target_uid, "another body", "the source holds another message under this UID than the one that was copied", false, false);
+          differ(row.uid, row.target_uid, "another body",
+                 "the source holds another message under this UID than the one that was copied", false, false);
         }
       }
-    } else if (level == VerifyLevel::quick && s != src.end() && s->second.envelope.size != d->second.envelope.size && row.state != MessageState::verified) {
-      differ(row.uid, row.target_uid, "size", fmt::format("{} octets at the source, {} on the target", s->second.envelope.size, d->second.envelope.size), false, false);
+    } else if (level == VerifyLevel::quick && s != src.end() && s->second.envelope.size != d->second.envelope.size &&
+               row.state != MessageState::verified) {
+      differ(row.uid, row.target_uid, "size",
+             fmt::format("{} octets at the source, {} on the target", s->second.envelope.size, d->second.envelope.size),
+             false, false);
     }
     if (!body_ok) continue;
     const auto& there = d->second.envelope;
     if (row.date && (!there.date || !there.date->same_instant(*row.date)))
-      differ(row.uid, row.target_uid, "date", fmt::format("sent {}, the target stores {}", date_text(row.date), date_text(there.date)), r.stored_date_on_record(there.date), false);
+      differ(row.uid, row.target_uid, "date",
+             fmt::format("sent {}, the target stores {}", date_text(row.date), date_text(there.date)),
+             r.stored_date_on_record(there.date), false);
     const std::string have = state::canonical_flags(there.flags);
     if (have != row.flags) {
       const auto w = flag_set(row.flags), h = flag_set(have);
@@ -434,12 +509,17 @@ asio::awaitable<void> Migration::verify_mailbox(VerifyResult* result, VerifyLeve
       const bool only_lost = std::includes(w.begin(), w.end(), h.begin(), h.end());
       const bool on_record = only_lost && r.lost_flags_on_record(lost);
       const bool since = row.state == MessageState::verified;
-      differ(row.uid, row.target_uid, "flags", fmt::format("{}{}", difference_of(row.flags, have), on_record ? ", as recorded" : since ? ", changed since it was verified" : ""),
+      differ(row.uid, row.target_uid, "flags",
+             fmt::format("{}{}", difference_of(row.flags, have),
+                         on_record ? ", as recorded"
+                         : since   ? ", changed since it was verified"
+                                   : ""),
              on_record || since, false);
     }
   }
   for (const auto& [uid, s] : src)
-    if (!known.contains(uid)) differ(uid, {}, "new at the source", "it came after the inventory: run again to move it", true, true);
+    if (!known.contains(uid))
+      differ(uid, {}, "new at the source", "it came after the inventory: run again to move it", true, true);
   // What else the target holds: strangers, or copies of ours that should not be.
   for (auto& [uid, d] : dst) {
     if (d.claimed) continue;
@@ -448,8 +528,10 @@ asio::awaitable<void> Migration::verify_mailbox(VerifyResult* result, VerifyLeve
       ++result->strangers;
       continue;
     }
-    const auto listed = std::find_if(surplus.begin(), surplus.end(), [&, u = uid](const auto& x) { return x.mailbox == m.id && x.uid == u; });
-    differ({}, uid, "duplicate", listed == surplus.end() ? "a second copy of a message that was moved" : listed->detail, listed != surplus.end(), false);
+    const auto listed = std::find_if(surplus.begin(), surplus.end(),
+                                     [&, u = uid](const auto& x) { return x.mailbox == m.id && x.uid == u; });
+    differ({}, uid, "duplicate", listed == surplus.end() ? "a second copy of a message that was moved" : listed->detail,
+           listed != surplus.end(), false);
   }
   Uid last;
   for (const auto& [target_uid, source_uid] : order) {

@@ -25,8 +25,8 @@ Rows& Rows::bind(std::int64_t v) {
 }
 
 Rows& Rows::bind(std::string_view v) {
-  if (sqlite3_bind_text64(statement_, next_++, v.data() == nullptr ? "" : v.data(), v.size(), SQLITE_TRANSIENT, SQLITE_UTF8) !=
-      SQLITE_OK)
+  if (sqlite3_bind_text64(statement_, next_++, v.data() == nullptr ? "" : v.data(), v.size(), SQLITE_TRANSIENT,
+                          SQLITE_UTF8) != SQLITE_OK)
     db_->fail("binding a text");
   return *this;
 }
@@ -53,7 +53,8 @@ std::int64_t Rows::integer(int column) const { return sqlite3_column_int64(state
 
 std::string Rows::text(int column) const {
   const auto* t = reinterpret_cast<const char*>(sqlite3_column_text(statement_, column));
-  return t == nullptr ? std::string() : std::string(t, static_cast<std::size_t>(sqlite3_column_bytes(statement_, column)));
+  return t == nullptr ? std::string()
+                      : std::string(t, static_cast<std::size_t>(sqlite3_column_bytes(statement_, column)));
 }
 
 namespace {
@@ -73,12 +74,14 @@ std::optional<std::array<std::uint8_t, 8>> Rows::short_digest(int column) const 
 }
 
 Db::Db(const std::string& path) : path_(path) {
-  if (sqlite3_open_v2(path.c_str(), &handle_, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOFOLLOW, nullptr) != SQLITE_OK) {
+  if (sqlite3_open_v2(path.c_str(), &handle_, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOFOLLOW,
+                      nullptr) != SQLITE_OK) {
     const std::string why = handle_ != nullptr ? sqlite3_errmsg(handle_) : "no memory";
     sqlite3_close(handle_);
-    throw base::Failed({Scope::run, Remedy::ask_admin,
-                        fmt::format("Could not open the state file {}: {}. Check that the folder exists and is writable.",
-                                    path, why), Exit::state_unusable});
+    throw base::Failed(
+        {Scope::run, Remedy::ask_admin,
+         fmt::format("Could not open the state file {}: {}. Check that the folder exists and is writable.", path, why),
+         Exit::state_unusable});
   }
   sqlite3_extended_result_codes(handle_, 1);
 }
@@ -92,18 +95,27 @@ void Db::fail(const char* doing) const {
   const int rc = sqlite3_extended_errcode(handle_);
   const char* advice = "Nothing more is sent. Look at the disk, then run again: it goes on where it stopped.";
   switch (rc & 0xFF) {
-    case SQLITE_FULL: advice = "The disk is full. Nothing more is sent. Make room, then run again: it goes on where it stopped."; break;
+    case SQLITE_FULL:
+      advice = "The disk is full. Nothing more is sent. Make room, then run again: it goes on where it stopped.";
+      break;
     case SQLITE_NOTADB:
-    case SQLITE_CORRUPT: advice = "The file is damaged or is no state file. It was left as it is. Restore state.db.bak, or use a new "
-                                  "--state folder: what is on the target already is recognised and not sent again."; break;
+    case SQLITE_CORRUPT:
+      advice =
+          "The file is damaged or is no state file. It was left as it is. Restore state.db.bak, or use a new "
+          "--state folder: what is on the target already is recognised and not sent again.";
+      break;
     case SQLITE_READONLY:
     case SQLITE_PERM:
-    case SQLITE_CANTOPEN: advice = "The folder or the file is not writable. Change its rights, or use another --state folder."; break;
-    default: break;
+    case SQLITE_CANTOPEN:
+      advice = "The folder or the file is not writable. Change its rights, or use another --state folder.";
+      break;
+    default:
+      break;
   }
   throw base::Failed({Scope::run, Remedy::ask_admin,
                       fmt::format("The state file {} failed while {}: {} (SQLite code {}). {}", path_, doing,
-                                  sqlite3_errmsg(handle_), rc, advice), Exit::state_unusable});
+                                  sqlite3_errmsg(handle_), rc, advice),
+                      Exit::state_unusable});
 }
 
 void Db::exec(const char* sql) {
@@ -112,7 +124,8 @@ void Db::exec(const char* sql) {
 
 sqlite3_stmt* Db::prepared(const char* sql) {
   auto& s = statements_[sql];
-  if (s == nullptr && sqlite3_prepare_v3(handle_, sql, -1, SQLITE_PREPARE_PERSISTENT, &s, nullptr) != SQLITE_OK) fail("preparing a statement");
+  if (s == nullptr && sqlite3_prepare_v3(handle_, sql, -1, SQLITE_PREPARE_PERSISTENT, &s, nullptr) != SQLITE_OK)
+    fail("preparing a statement");
   return s;
 }
 
@@ -123,12 +136,14 @@ bool Db::in_transaction() const { return sqlite3_get_autocommit(handle_) == 0; }
 void Db::backup_to(const std::string& path) {
   sqlite3* to = nullptr;
   sqlite3_backup* b = nullptr;
-  const bool ok = sqlite3_open(path.c_str(), &to) == SQLITE_OK && (b = sqlite3_backup_init(to, "main", handle_, "main")) != nullptr &&
+  const bool ok = sqlite3_open(path.c_str(), &to) == SQLITE_OK &&
+                  (b = sqlite3_backup_init(to, "main", handle_, "main")) != nullptr &&
                   sqlite3_backup_step(b, -1) == SQLITE_DONE;
   const bool done = sqlite3_backup_finish(b) == SQLITE_OK && ok;
   sqlite3_close(to);
   if (!done)
-    throw base::Failed({Scope::run, Remedy::ask_admin, fmt::format("Could not back the state file up to {}. Nothing was changed.", path),
+    throw base::Failed({Scope::run, Remedy::ask_admin,
+                        fmt::format("Could not back the state file up to {}. Nothing was changed.", path),
                         Exit::state_unusable});
 }
 

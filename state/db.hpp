@@ -1,5 +1,5 @@
-// SQLite, thinly: statements prepared once, values bound, every return code looked at. Any failure throws base::Failed with
-// exit code state_unusable: after one, nothing more is sent to any server (fsync failures are never retried).
+// SQLite, thinly: statements prepared once, values bound, every return code looked at. Any failure throws base::Failed
+// with exit code state_unusable: after one, nothing more is sent to any server (fsync failures are never retried).
 #pragma once
 
 #include <array>
@@ -25,7 +25,8 @@ class Db;
 class Rows {
  public:
   Rows(Db& db, sqlite3_stmt* statement) : db_(&db), statement_(statement) {}
-  Rows(Rows&& other) noexcept : db_(other.db_), statement_(std::exchange(other.statement_, nullptr)), next_(other.next_) {}
+  Rows(Rows&& other) noexcept
+      : db_(other.db_), statement_(std::exchange(other.statement_, nullptr)), next_(other.next_) {}
   Rows(const Rows&) = delete;
   Rows& operator=(const Rows&) = delete;
   Rows& operator=(Rows&&) = delete;
@@ -43,9 +44,13 @@ class Rows {
   Rows& bind(const std::array<std::uint8_t, 8>& v) { return blob(v.data(), v.size()); }
   Rows& bind(std::nullptr_t);
   template <class Tag, class Rep>
-  Rows& bind(base::Strong<Tag, Rep> v) { return bind(static_cast<std::int64_t>(v.value)); }
+  Rows& bind(base::Strong<Tag, Rep> v) {
+    return bind(static_cast<std::int64_t>(v.value));
+  }
   template <class T>
-  Rows& bind(const std::optional<T>& v) { return v ? bind(*v) : bind(nullptr); }
+  Rows& bind(const std::optional<T>& v) {
+    return v ? bind(*v) : bind(nullptr);
+  }
 
   bool next();  // false: no more rows
   bool null(int column) const;
@@ -54,7 +59,9 @@ class Rows {
   std::optional<Digest> digest(int column) const;
   std::optional<std::array<std::uint8_t, 8>> short_digest(int column) const;
   template <class T>
-  T number(int column) const { return T(static_cast<typename T::rep>(integer(column))); }
+  T number(int column) const {
+    return T(static_cast<typename T::rep>(integer(column)));
+  }
 
  private:
   Rows& blob(const void* data, std::size_t size);
@@ -82,7 +89,8 @@ class Db {
   template <class... Args>
   std::int64_t run(const char* sql, const Args&... args) {
     Rows r = rows(sql, args...);
-    while (r.next()) {}
+    while (r.next()) {
+    }
     return changes();
   }
   // The first column of the first row, 0 if none.

@@ -21,9 +21,9 @@ std::int64_t flagset(Db& db, const std::string& names) {
   return db.last_id();
 }
 
-#define MESSAGE_COLUMNS                                                                                               \
-  "SELECT m.id, m.uid_validity, m.uid, m.size, m.date, m.zone, coalesce(n.names, f.names), m.state, m.attempts, "     \
-  "m.target_uid, m.e1, m.e1x, i.first_u0, i.octets, m.e0 FROM message m JOIN flagset f ON f.id=m.flags "                    \
+#define MESSAGE_COLUMNS                                                                                           \
+  "SELECT m.id, m.uid_validity, m.uid, m.size, m.date, m.zone, coalesce(n.names, f.names), m.state, m.attempts, " \
+  "m.target_uid, m.e1, m.e1x, i.first_u0, i.octets, m.e0 FROM message m JOIN flagset f ON f.id=m.flags "          \
   "LEFT JOIN flagset n ON n.id=m.new_flags LEFT JOIN intent i ON i.message=m.id "
 
 MessageRow message_row(const Rows& r) {
@@ -73,11 +73,13 @@ void settle_outcome(Db& db, const Outcome& o) {
 }  // namespace
 
 const char* name_of(MessageState s) {
-  static constexpr const char* kNames[] = {"listed", "intent", "acked", "bound", "verified", "gone", "excluded", "quarantined"};
+  static constexpr const char* kNames[] = {"listed",   "intent", "acked",    "bound",
+                                           "verified", "gone",   "excluded", "quarantined"};
   return kNames[static_cast<int>(s)];
 }
 
-// ---- configuration ---------------------------------------------------------------------------------------------------
+// ---- configuration
+// ---------------------------------------------------------------------------------------------------
 
 void save_configuration(Db& db, const std::vector<ConfiguredPostOffice>& post_offices) {
   Transaction t(db);
@@ -85,19 +87,24 @@ void save_configuration(Db& db, const std::vector<ConfiguredPostOffice>& post_of
   db.exec("UPDATE account SET skip='not in the configuration of this run'");
   int position = 0;
   for (const auto& p : post_offices) {
-    db.run("INSERT INTO post_office(name, position, problem) VALUES(?,?,?) ON CONFLICT(name) DO UPDATE SET "
-           "position=excluded.position, problem=excluded.problem", p.name, position++, p.problem);
+    db.run(
+        "INSERT INTO post_office(name, position, problem) VALUES(?,?,?) ON CONFLICT(name) DO UPDATE SET "
+        "position=excluded.position, problem=excluded.problem",
+        p.name, position++, p.problem);
     const auto id = db.integer("SELECT id FROM post_office WHERE name=?", p.name);
     int domain = 0;
-    for (const auto& d : p.domains) db.run("INSERT OR IGNORE INTO smtp_domain(post_office, name, position) VALUES(?,?,?)", id, d, domain++);
+    for (const auto& d : p.domains)
+      db.run("INSERT OR IGNORE INTO smtp_domain(post_office, name, position) VALUES(?,?,?)", id, d, domain++);
     for (const auto& a : p.accounts) {
-      db.run("INSERT INTO account(post_office, address, source_login, target_login, full_name, skip) VALUES(?,?,?,?,?,?) "
-             "ON CONFLICT(address) DO UPDATE SET post_office=excluded.post_office, source_login=excluded.source_login, "
-             "target_login=excluded.target_login, full_name=excluded.full_name, skip=excluded.skip",
-             id, a.address, a.source_login, a.target_login, a.full_name, a.skip);
+      db.run(
+          "INSERT INTO account(post_office, address, source_login, target_login, full_name, skip) VALUES(?,?,?,?,?,?) "
+          "ON CONFLICT(address) DO UPDATE SET post_office=excluded.post_office, source_login=excluded.source_login, "
+          "target_login=excluded.target_login, full_name=excluded.full_name, skip=excluded.skip",
+          id, a.address, a.source_login, a.target_login, a.full_name, a.skip);
       const auto account = db.integer("SELECT id FROM account WHERE address=?", a.address);
       for (const auto& [kind, detail] : a.not_migrated)
-        db.run("INSERT INTO not_migrated(post_office, account, kind, detail) VALUES(?,?,?,?)", id, account, kind, detail);
+        db.run("INSERT INTO not_migrated(post_office, account, kind, detail) VALUES(?,?,?,?)", id, account, kind,
+               detail);
     }
     for (const auto& [kind, detail] : p.not_migrated)
       db.run("INSERT INTO not_migrated(post_office, kind, detail) VALUES(?,?,?)", id, kind, detail);
@@ -107,11 +114,13 @@ void save_configuration(Db& db, const std::vector<ConfiguredPostOffice>& post_of
 
 std::vector<AccountRow> accounts(Db& db) {
   std::vector<AccountRow> out;
-  Rows r = db.rows("SELECT a.id, p.name, a.address, a.source_login, a.target_login, a.full_name, "
-                   "CASE WHEN p.problem<>'' THEN p.problem ELSE a.skip END, a.error, a.inventoried "
-                   "FROM account a JOIN post_office p ON p.id=a.post_office ORDER BY p.position, a.id");
+  Rows r = db.rows(
+      "SELECT a.id, p.name, a.address, a.source_login, a.target_login, a.full_name, "
+      "CASE WHEN p.problem<>'' THEN p.problem ELSE a.skip END, a.error, a.inventoried "
+      "FROM account a JOIN post_office p ON p.id=a.post_office ORDER BY p.position, a.id");
   while (r.next())
-    out.push_back({r.number<AccountId>(0), r.text(1), r.text(2), r.text(3), r.text(4), r.text(5), r.text(6), r.text(7), !r.null(8)});
+    out.push_back({r.number<AccountId>(0), r.text(1), r.text(2), r.text(3), r.text(4), r.text(5), r.text(6), r.text(7),
+                   !r.null(8)});
   return out;
 }
 
@@ -130,8 +139,9 @@ std::vector<PostOfficeRow> post_offices(Db& db) {
 
 std::vector<NotMigratedRow> not_migrated(Db& db) {
   std::vector<NotMigratedRow> out;
-  Rows r = db.rows("SELECT p.name, a.address, n.kind, n.detail FROM not_migrated n JOIN post_office p ON p.id=n.post_office "
-                   "LEFT JOIN account a ON a.id=n.account ORDER BY p.position, a.id, n.kind");
+  Rows r = db.rows(
+      "SELECT p.name, a.address, n.kind, n.detail FROM not_migrated n JOIN post_office p ON p.id=n.post_office "
+      "LEFT JOIN account a ON a.id=n.account ORDER BY p.position, a.id, n.kind");
   while (r.next()) out.push_back({r.text(0), r.text(1), r.text(2), r.text(3)});
   return out;
 }
@@ -169,14 +179,17 @@ void pin(Db& db, const std::string& host, std::uint16_t port, const std::string&
   db.run("INSERT OR REPLACE INTO pin(host, port, fingerprint) VALUES(?,?,?)", host, std::int64_t{port}, fingerprint);
 }
 
-// ---- inventory -------------------------------------------------------------------------------------------------------
+// ---- inventory
+// -------------------------------------------------------------------------------------------------------
 
 std::vector<MailboxRow> mailboxes(Db& db, AccountId account) {
   std::vector<MailboxRow> out;
-  Rows r = db.rows("SELECT id, account, wire, name, delimiter, attributes, subscribed, present, complete, excluded, "
-                   "CASE WHEN coalesce(source_error, '')<>'' THEN source_error ELSE target_error END, "
-                   "uid_validity, uid_next, messages, modseq, target_wire, target_name, target_validity, low_water, first_u0 "
-                   "FROM mailbox WHERE account=? ORDER BY id", account);
+  Rows r = db.rows(
+      "SELECT id, account, wire, name, delimiter, attributes, subscribed, present, complete, excluded, "
+      "CASE WHEN coalesce(source_error, '')<>'' THEN source_error ELSE target_error END, "
+      "uid_validity, uid_next, messages, modseq, target_wire, target_name, target_validity, low_water, first_u0 "
+      "FROM mailbox WHERE account=? ORDER BY id",
+      account);
   while (r.next()) {
     MailboxRow m;
     m.id = r.number<MailboxId>(0);
@@ -208,10 +221,12 @@ void save_mailboxes(Db& db, AccountId account, const std::vector<FoundMailbox>& 
   Transaction t(db);
   db.run("UPDATE mailbox SET present=0 WHERE account=?", account);
   for (const auto& m : found)
-    db.run("INSERT INTO mailbox(account, wire, name, delimiter, attributes, subscribed, excluded, present) VALUES(?,?,?,?,?,?,?,1) "
-           "ON CONFLICT(account, wire) DO UPDATE SET name=excluded.name, delimiter=excluded.delimiter, "
-           "attributes=excluded.attributes, subscribed=excluded.subscribed, excluded=excluded.excluded, present=1",
-           account, m.wire, m.name, m.delimiter, m.attributes, m.subscribed, m.excluded);
+    db.run(
+        "INSERT INTO mailbox(account, wire, name, delimiter, attributes, subscribed, excluded, present) "
+        "VALUES(?,?,?,?,?,?,?,1) "
+        "ON CONFLICT(account, wire) DO UPDATE SET name=excluded.name, delimiter=excluded.delimiter, "
+        "attributes=excluded.attributes, subscribed=excluded.subscribed, excluded=excluded.excluded, present=1",
+        account, m.wire, m.name, m.delimiter, m.attributes, m.subscribed, m.excluded);
   t.commit();
 }
 
@@ -232,9 +247,11 @@ std::string canonical_flags(std::vector<std::string> names) {
 
 void begin_inventory(Db& db, MailboxId mailbox, UidValidity validity) {
   Transaction t(db);
-  db.run("INSERT OR IGNORE INTO note(message, kind, detail) SELECT id, 'superseded', "
-         "'the source gave its mailbox a new UIDVALIDITY; the message is listed anew' FROM message "
-         "WHERE mailbox=? AND uid_validity<>? AND state IN (0, 5)", mailbox, validity);
+  db.run(
+      "INSERT OR IGNORE INTO note(message, kind, detail) SELECT id, 'superseded', "
+      "'the source gave its mailbox a new UIDVALIDITY; the message is listed anew' FROM message "
+      "WHERE mailbox=? AND uid_validity<>? AND state IN (0, 5)",
+      mailbox, validity);
   db.run("UPDATE message SET state=6 WHERE mailbox=? AND uid_validity<>? AND state IN (0, 5)", mailbox, validity);
   db.run("UPDATE mailbox SET complete=0, uid_validity=? WHERE id=?", validity, mailbox);
   t.commit();
@@ -248,32 +265,43 @@ void add_messages(Db& db, MailboxId mailbox, UidValidity validity, const std::ve
     if (added) at->second = flagset(db, m.flags);
     const auto date = m.date ? std::optional<std::int64_t>(m.date->unix_seconds) : std::nullopt;
     const auto zone = m.date ? std::optional<std::int64_t>(m.date->zone_minutes) : std::nullopt;
-    db.run("INSERT INTO message(mailbox, uid_validity, uid, size, date, zone, flags, state) VALUES(?,?,?,?,?,?,?,0) "
-           "ON CONFLICT(mailbox, uid_validity, uid) DO UPDATE SET "
-           "flags=CASE WHEN state IN (0, 5) THEN excluded.flags ELSE flags END, "
-           "new_flags=CASE WHEN state IN (0, 5) OR flags=excluded.flags THEN NULL ELSE excluded.flags END, "
-           "state=CASE WHEN state=5 OR (state=6 AND EXISTS(SELECT 1 FROM note WHERE message=message.id AND kind='superseded')) "
-           "THEN 0 ELSE state END",
-           mailbox, validity, m.uid, m.size, date, zone, at->second);
+    db.run(
+        "INSERT INTO message(mailbox, uid_validity, uid, size, date, zone, flags, state) VALUES(?,?,?,?,?,?,?,0) "
+        "ON CONFLICT(mailbox, uid_validity, uid) DO UPDATE SET "
+        "flags=CASE WHEN state IN (0, 5) THEN excluded.flags ELSE flags END, "
+        "new_flags=CASE WHEN state IN (0, 5) OR flags=excluded.flags THEN NULL ELSE excluded.flags END, "
+        "state=CASE WHEN state=5 OR (state=6 AND EXISTS(SELECT 1 FROM note WHERE message=message.id AND "
+        "kind='superseded')) "
+        "THEN 0 ELSE state END",
+        mailbox, validity, m.uid, m.size, date, zone, at->second);
   }
   // What is listed again is not superseded any more: a UIDVALIDITY may come back (a replica, a restore).
-  db.run("DELETE FROM note WHERE kind IN ('superseded', 'gone') AND message IN (SELECT id FROM message WHERE mailbox=? AND state=0 AND state<3)", mailbox);
+  db.run(
+      "DELETE FROM note WHERE kind IN ('superseded', 'gone') AND message IN (SELECT id FROM message WHERE mailbox=? "
+      "AND state=0 AND state<3)",
+      mailbox);
   t.commit();
 }
 
 void finish_inventory(Db& db, MailboxId mailbox, Uid uid_next, std::uint64_t messages, base::ModSeq modseq) {
-  db.run("UPDATE mailbox SET complete=1, uid_next=?, messages=?, modseq=?, source_error='' WHERE id=?", uid_next, messages, modseq, mailbox);
+  db.run("UPDATE mailbox SET complete=1, uid_next=?, messages=?, modseq=?, source_error='' WHERE id=?", uid_next,
+         messages, modseq, mailbox);
 }
 
-// ---- plan and runs ---------------------------------------------------------------------------------------------------
+// ---- plan and runs
+// ---------------------------------------------------------------------------------------------------
 
 void set_targets(Db& db, const std::vector<PlannedMailbox>& planned) {
   Transaction t(db);
   // First all that were only planned: a name may go from one mailbox to another.
   for (const auto& p : planned)
-    db.run("UPDATE mailbox SET target_wire=NULL, target_name=NULL WHERE target_validity=0 AND account=(SELECT account FROM mailbox WHERE id=?)", p.id);
+    db.run(
+        "UPDATE mailbox SET target_wire=NULL, target_name=NULL WHERE target_validity=0 AND account=(SELECT account "
+        "FROM mailbox WHERE id=?)",
+        p.id);
   for (const auto& p : planned)
-    db.run("UPDATE mailbox SET target_wire=?, target_name=? WHERE id=? AND target_validity=0", p.target_wire, p.target_name, p.id);
+    db.run("UPDATE mailbox SET target_wire=?, target_name=? WHERE id=? AND target_validity=0", p.target_wire,
+           p.target_name, p.id);
   t.commit();
 }
 
@@ -294,43 +322,54 @@ RunId begin_run(Db& db, const std::string& command, std::optional<PlanId> of_pla
   return RunId(db.last_id());
 }
 
-void end_run(Db& db, RunId run, int exit, std::uint64_t appended, base::Octets octets, const std::string& report, std::int64_t at) {
-  db.run("UPDATE run SET ended=?, exit=?, appended=?, octets=?, report=? WHERE id=?", at, exit, appended, octets, report, run);
+void end_run(Db& db, RunId run, int exit, std::uint64_t appended, base::Octets octets, const std::string& report,
+             std::int64_t at) {
+  db.run("UPDATE run SET ended=?, exit=?, appended=?, octets=?, report=? WHERE id=?", at, exit, appended, octets,
+         report, run);
 }
 
 std::vector<RunRow> runs(Db& db) {
   std::vector<RunRow> out;
   Rows r = db.rows("SELECT id, command, started, ended, exit, appended, octets, report FROM run ORDER BY id");
   while (r.next())
-    out.push_back({r.number<RunId>(0), r.text(1), r.integer(2), r.integer(3), r.null(4) ? -1 : static_cast<int>(r.integer(4)),
-                   static_cast<std::uint64_t>(r.integer(5)), static_cast<base::Octets>(r.integer(6)), r.text(7)});
+    out.push_back({r.number<RunId>(0), r.text(1), r.integer(2), r.integer(3),
+                   r.null(4) ? -1 : static_cast<int>(r.integer(4)), static_cast<std::uint64_t>(r.integer(5)),
+                   static_cast<base::Octets>(r.integer(6)), r.text(7)});
   return out;
 }
 
-void add_event(Db& db, std::optional<RunId> run, std::int64_t at, std::optional<AccountId> account, std::optional<MailboxId> mailbox,
-               const std::string& kind, const std::string& detail) {
-  db.run("INSERT INTO event(run, at, account, mailbox, kind, detail) VALUES(?,?,?,?,?,?)", run, at, account, mailbox, kind, detail);
+void add_event(Db& db, std::optional<RunId> run, std::int64_t at, std::optional<AccountId> account,
+               std::optional<MailboxId> mailbox, const std::string& kind, const std::string& detail) {
+  db.run("INSERT INTO event(run, at, account, mailbox, kind, detail) VALUES(?,?,?,?,?,?)", run, at, account, mailbox,
+         kind, detail);
 }
 
-// ---- load ------------------------------------------------------------------------------------------------------------
+// ---- load
+// ------------------------------------------------------------------------------------------------------------
 
 std::vector<MessageRow> listed(Db& db, MailboxId mailbox, UidValidity validity, Uid after, int limit) {
-  return message_rows(db.rows(MESSAGE_COLUMNS "WHERE m.mailbox=? AND m.state=0 AND m.state<3 AND m.uid_validity=? AND m.uid>? "
-                              "ORDER BY m.uid LIMIT ?", mailbox, validity, after, limit));
+  return message_rows(db.rows(MESSAGE_COLUMNS
+                              "WHERE m.mailbox=? AND m.state=0 AND m.state<3 AND m.uid_validity=? AND m.uid>? "
+                              "ORDER BY m.uid LIMIT ?",
+                              mailbox, validity, after, limit));
 }
 
 std::vector<MessageRow> in_doubt(Db& db, MailboxId mailbox) {
-  return message_rows(db.rows(MESSAGE_COLUMNS "WHERE m.mailbox=? AND m.state IN (1, 2) AND m.state<3 ORDER BY m.state DESC, m.uid", mailbox));
+  return message_rows(db.rows(
+      MESSAGE_COLUMNS "WHERE m.mailbox=? AND m.state IN (1, 2) AND m.state<3 ORDER BY m.state DESC, m.uid", mailbox));
 }
 
 std::vector<MessageRow> unverified(Db& db, MailboxId mailbox, Uid after, int limit) {
-  return message_rows(db.rows(MESSAGE_COLUMNS "WHERE m.mailbox=? AND m.state=3 AND m.target_uid>? ORDER BY m.target_uid LIMIT ?",
+  return message_rows(db.rows(MESSAGE_COLUMNS
+                              "WHERE m.mailbox=? AND m.state=3 AND m.target_uid>? ORDER BY m.target_uid LIMIT ?",
                               mailbox, after, limit));
 }
 
 std::vector<MessageRow> stale(Db& db, MailboxId mailbox, UidValidity validity) {
-  return message_rows(db.rows(MESSAGE_COLUMNS "WHERE m.mailbox=? AND m.uid_validity<>? AND m.e1 IS NOT NULL AND m.state IN (3, 4, 7) "
-                              "ORDER BY m.uid", mailbox, validity));
+  return message_rows(db.rows(MESSAGE_COLUMNS
+                              "WHERE m.mailbox=? AND m.uid_validity<>? AND m.e1 IS NOT NULL AND m.state IN (3, 4, 7) "
+                              "ORDER BY m.uid",
+                              mailbox, validity));
 }
 
 std::uint64_t pending(Db& db, MailboxId mailbox) {
@@ -338,29 +377,38 @@ std::uint64_t pending(Db& db, MailboxId mailbox) {
 }
 
 std::uint64_t pending_in_doubt(Db& db, AccountId account) {
-  return static_cast<std::uint64_t>(db.integer("SELECT count(*) FROM message WHERE mailbox IN (SELECT id FROM mailbox WHERE account=?) "
-                                               "AND state=1 AND state<3", account));
+  return static_cast<std::uint64_t>(
+      db.integer("SELECT count(*) FROM message WHERE mailbox IN (SELECT id FROM mailbox WHERE account=?) "
+                 "AND state=1 AND state<3",
+                 account));
 }
 
 std::vector<Uid> bound_uids(Db& db, MailboxId mailbox, Uid from, Uid to) {
   std::vector<Uid> out;
-  Rows r = db.rows("SELECT target_uid FROM message WHERE mailbox=? AND target_uid>=? AND target_uid<? ORDER BY target_uid", mailbox, from, to);
+  Rows r =
+      db.rows("SELECT target_uid FROM message WHERE mailbox=? AND target_uid>=? AND target_uid<? ORDER BY target_uid",
+              mailbox, from, to);
   while (r.next()) out.push_back(r.number<Uid>(0));
   return out;
 }
 
 std::vector<Uid> bound_uids_there(Db& db, AccountId account, const std::string& target_wire, UidValidity validity) {
   std::vector<Uid> out;
-  Rows r = db.rows("SELECT target_uid FROM message WHERE mailbox=(SELECT id FROM mailbox WHERE account=? AND target_wire=? AND target_validity=?) "
-                   "AND target_uid IS NOT NULL ORDER BY target_uid", account, target_wire, validity);
+  Rows r = db.rows(
+      "SELECT target_uid FROM message WHERE mailbox=(SELECT id FROM mailbox WHERE account=? AND target_wire=? AND "
+      "target_validity=?) "
+      "AND target_uid IS NOT NULL ORDER BY target_uid",
+      account, target_wire, validity);
   while (r.next()) out.push_back(r.number<Uid>(0));
   return out;
 }
 
 std::vector<Twin> bound_with(Db& db, MailboxId mailbox, const Digest& e1) {
   std::vector<Twin> out;
-  Rows r = db.rows("SELECT m.id, m.target_uid, m.attempts, m.date, m.zone, f.names FROM message m JOIN flagset f ON f.id=m.flags "
-                   "WHERE m.mailbox=? AND m.e1=? AND m.target_uid IS NOT NULL ORDER BY m.attempts DESC, m.target_uid", mailbox, e1);
+  Rows r = db.rows(
+      "SELECT m.id, m.target_uid, m.attempts, m.date, m.zone, f.names FROM message m JOIN flagset f ON f.id=m.flags "
+      "WHERE m.mailbox=? AND m.e1=? AND m.target_uid IS NOT NULL ORDER BY m.attempts DESC, m.target_uid",
+      mailbox, e1);
   while (r.next()) {
     Twin t{r.number<MessageId>(0), r.number<Uid>(1), static_cast<int>(r.integer(2)), {}, r.text(5)};
     if (!r.null(3)) t.date = DateTime{r.integer(3), static_cast<int>(r.integer(4))};
@@ -369,20 +417,25 @@ std::vector<Twin> bound_with(Db& db, MailboxId mailbox, const Digest& e1) {
   return out;
 }
 
-void commit_window(Db& db, UidValidity target_validity, const std::vector<Outcome>& outcomes, const std::vector<Intent>& intents) {
+void commit_window(Db& db, UidValidity target_validity, const std::vector<Outcome>& outcomes,
+                   const std::vector<Intent>& intents) {
   Transaction t(db);
   for (const auto& o : outcomes) settle_outcome(db, o);
   for (const auto& i : intents) {
     const auto date = i.date ? std::optional<std::int64_t>(i.date->unix_seconds) : std::nullopt;
     const auto zone = i.date ? std::optional<std::int64_t>(i.date->zone_minutes) : std::nullopt;
-    db.run("UPDATE message SET state=1, attempts=attempts+1, e1=?, e0=?, e1x=?, date=?, zone=? WHERE id=?", i.e1, i.e0, i.e1x, date,
-           zone, i.id);
+    db.run("UPDATE message SET state=1, attempts=attempts+1, e1=?, e0=?, e1x=?, date=?, zone=? WHERE id=?", i.e1, i.e0,
+           i.e1x, date, zone, i.id);
     db.run("UPDATE message SET flags=new_flags, new_flags=NULL WHERE id=? AND new_flags IS NOT NULL", i.id);
-    db.run("INSERT INTO intent(message, target_validity, u0, first_u0, octets) VALUES(?1,?2,?3,?3,?4) ON CONFLICT(message) DO UPDATE "
-           "SET target_validity=excluded.target_validity, u0=excluded.u0, octets=excluded.octets, "
-           "first_u0=min(first_u0, excluded.first_u0)", i.id, target_validity, i.u0, i.octets);
+    db.run(
+        "INSERT INTO intent(message, target_validity, u0, first_u0, octets) VALUES(?1,?2,?3,?3,?4) ON "
+        "CONFLICT(message) DO UPDATE "
+        "SET target_validity=excluded.target_validity, u0=excluded.u0, octets=excluded.octets, "
+        "first_u0=min(first_u0, excluded.first_u0)",
+        i.id, target_validity, i.u0, i.octets);
     db.run("DELETE FROM note WHERE message=? AND kind='repair'", i.id);
-    if (!i.repair.empty()) db.run("INSERT OR IGNORE INTO note(message, kind, detail) VALUES(?,'repair',?)", i.id, i.repair);
+    if (!i.repair.empty())
+      db.run("INSERT OR IGNORE INTO note(message, kind, detail) VALUES(?,'repair',?)", i.id, i.repair);
     add_notes(db, i.id, i.notes);
   }
   t.commit();
@@ -398,16 +451,26 @@ void back_to_listed(Db& db, const std::vector<MessageId>& ids) {
     // The intent row stays: its first u0 bounds every later look for this message.
     db.run("UPDATE message SET state=0 WHERE id=? AND state=1", id);
     // Sent under an older UIDVALIDITY of the source, and not on the target: it is listed anew under the present one.
-    db.run("UPDATE message SET state=6 WHERE id=?1 AND state=0 AND uid_validity<>(SELECT uid_validity FROM mailbox WHERE id=message.mailbox)", id);
-    db.run("INSERT OR IGNORE INTO note(message, kind, detail) SELECT id, 'superseded', 'the source gave its mailbox a new UIDVALIDITY; "
-           "the message is listed anew' FROM message WHERE id=? AND state=6", id);
+    db.run(
+        "UPDATE message SET state=6 WHERE id=?1 AND state=0 AND uid_validity<>(SELECT uid_validity FROM mailbox WHERE "
+        "id=message.mailbox)",
+        id);
+    db.run(
+        "INSERT OR IGNORE INTO note(message, kind, detail) SELECT id, 'superseded', 'the source gave its mailbox a new "
+        "UIDVALIDITY; "
+        "the message is listed anew' FROM message WHERE id=? AND state=6",
+        id);
   }
   t.commit();
 }
 
 void set_gone(Db& db, MessageId id, const std::string& detail) { end_in(db, id, MessageState::gone, "gone", detail); }
-void set_excluded(Db& db, MessageId id, const std::string& reason) { end_in(db, id, MessageState::excluded, "excluded", reason); }
-void set_quarantined(Db& db, MessageId id, const std::string& reason) { end_in(db, id, MessageState::quarantined, "quarantine", reason); }
+void set_excluded(Db& db, MessageId id, const std::string& reason) {
+  end_in(db, id, MessageState::excluded, "excluded", reason);
+}
+void set_quarantined(Db& db, MessageId id, const std::string& reason) {
+  end_in(db, id, MessageState::quarantined, "quarantine", reason);
+}
 
 void set_verified(Db& db, const std::vector<Outcome>& outcomes) {
   Transaction t(db);
@@ -419,7 +482,8 @@ void set_verified(Db& db, const std::vector<Outcome>& outcomes) {
 }
 
 void add_notes(Db& db, MessageId id, const std::vector<Note>& notes) {
-  for (const auto& n : notes) db.run("INSERT OR IGNORE INTO note(message, kind, detail) VALUES(?,?,?)", id, n.kind, n.detail);
+  for (const auto& n : notes)
+    db.run("INSERT OR IGNORE INTO note(message, kind, detail) VALUES(?,?,?)", id, n.kind, n.detail);
 }
 
 void same_message(Db& db, MessageId old_row, const MessageRow& new_row) {
@@ -427,12 +491,14 @@ void same_message(Db& db, MessageId old_row, const MessageRow& new_row) {
   db.run("DELETE FROM note WHERE message=?", new_row.id);
   db.run("DELETE FROM intent WHERE message=?", new_row.id);
   db.run("DELETE FROM message WHERE id=?", new_row.id);
-  db.run("UPDATE message SET uid_validity=?, uid=?, size=? WHERE id=?", new_row.validity, new_row.uid, new_row.size, old_row);
+  db.run("UPDATE message SET uid_validity=?, uid=?, size=? WHERE id=?", new_row.validity, new_row.uid, new_row.size,
+         old_row);
   t.commit();
 }
 
 void set_target_settled(Db& db, MailboxId mailbox, const TargetSettled& s) {
-  db.run("UPDATE mailbox SET target_validity=?, low_water=?, first_u0=? WHERE id=?", s.validity, s.low_water, s.first_u0, mailbox);
+  db.run("UPDATE mailbox SET target_validity=?, low_water=?, first_u0=? WHERE id=?", s.validity, s.low_water,
+         s.first_u0, mailbox);
 }
 
 void forget_target_uids(Db& db, MailboxId mailbox) {
@@ -446,20 +512,24 @@ std::int64_t disbelieve_uids_from(Db& db, MailboxId mailbox, Uid uid_next) {
 }
 
 void add_surplus(Db& db, MailboxId mailbox, Uid uid, MessageId twin, bool removed, const std::string& detail) {
-  db.run("INSERT OR REPLACE INTO surplus(mailbox, target_uid, twin, removed, detail) VALUES(?,?,?,?,?)", mailbox, uid, twin, removed, detail);
+  db.run("INSERT OR REPLACE INTO surplus(mailbox, target_uid, twin, removed, detail) VALUES(?,?,?,?,?)", mailbox, uid,
+         twin, removed, detail);
 }
 
 std::vector<FlagChange> flag_changes(Db& db, MailboxId mailbox) {
   std::vector<FlagChange> out;
-  Rows r = db.rows("SELECT m.id, m.target_uid, f.names, n.names, n.id FROM message m JOIN flagset f ON f.id=m.flags "
-                   "JOIN flagset n ON n.id=m.new_flags WHERE m.mailbox=? AND m.state IN (3, 4) AND m.new_flags IS NOT NULL", mailbox);
+  Rows r = db.rows(
+      "SELECT m.id, m.target_uid, f.names, n.names, n.id FROM message m JOIN flagset f ON f.id=m.flags "
+      "JOIN flagset n ON n.id=m.new_flags WHERE m.mailbox=? AND m.state IN (3, 4) AND m.new_flags IS NOT NULL",
+      mailbox);
   while (r.next()) out.push_back({r.number<MessageId>(0), r.number<Uid>(1), r.text(2), r.text(3), r.integer(4)});
   return out;
 }
 
 void flags_brought(Db& db, const std::vector<FlagChange>& changes) {
   Transaction t(db);
-  for (const auto& c : changes) db.run("UPDATE message SET flags=?, new_flags=NULL WHERE id=? AND new_flags=?", c.now_id, c.id, c.now_id);
+  for (const auto& c : changes)
+    db.run("UPDATE message SET flags=?, new_flags=NULL WHERE id=? AND new_flags=?", c.now_id, c.id, c.now_id);
   t.commit();
 }
 
@@ -467,8 +537,9 @@ std::int64_t retry_quarantined(Db& db, AccountId account) {
   Transaction t(db);
   // Only what the source still has under the same UIDVALIDITY can be read again. Some may be on the target all the same
   // ("stored, and not to be found"): the whole mailbox is looked at before anything is sent.
-#define RETRIED "message WHERE state=7 AND uid_validity=(SELECT uid_validity FROM mailbox WHERE id=message.mailbox) AND mailbox IN " \
-                "(SELECT id FROM mailbox WHERE account=?1)"
+#define RETRIED                                                                                                        \
+  "message WHERE state=7 AND uid_validity=(SELECT uid_validity FROM mailbox WHERE id=message.mailbox) AND mailbox IN " \
+  "(SELECT id FROM mailbox WHERE account=?1)"
   db.run("UPDATE mailbox SET low_water=1 WHERE id IN (SELECT mailbox FROM " RETRIED ")", account);
   db.run("DELETE FROM note WHERE kind='quarantine' AND message IN (SELECT id FROM " RETRIED ")", account);
   const auto n = db.run("UPDATE message SET state=0 WHERE id IN (SELECT id FROM " RETRIED ")", account);
@@ -477,7 +548,8 @@ std::int64_t retry_quarantined(Db& db, AccountId account) {
   return n;
 }
 
-// ---- books -----------------------------------------------------------------------------------------------------------
+// ---- books
+// -----------------------------------------------------------------------------------------------------------
 
 void Books::add(MessageState s, std::uint64_t count, base::Octets octets_of_them) {
   inventory += count;
@@ -489,11 +561,21 @@ void Books::add(MessageState s, std::uint64_t count, base::Octets octets_of_them
       pending += count;
       pending_octets += octets_of_them;
       break;
-    case MessageState::verified: verified += count; [[fallthrough]];
-    case MessageState::bound: bound += count; break;
-    case MessageState::gone: gone += count; break;
-    case MessageState::excluded: excluded += count; break;
-    case MessageState::quarantined: quarantined += count; break;
+    case MessageState::verified:
+      verified += count;
+      [[fallthrough]];
+    case MessageState::bound:
+      bound += count;
+      break;
+    case MessageState::gone:
+      gone += count;
+      break;
+    case MessageState::excluded:
+      excluded += count;
+      break;
+    case MessageState::quarantined:
+      quarantined += count;
+      break;
   }
 }
 
@@ -521,11 +603,13 @@ std::map<std::int64_t, Books> books_by_mailbox(Db& db) {
 
 std::vector<NotedMessage> noted_messages(Db& db) {
   std::vector<NotedMessage> out;
-  Rows r = db.rows("SELECT m.mailbox, m.id, m.uid, m.target_uid, m.size, m.state, n.kind, n.detail FROM note n JOIN message m ON "
-                   "m.id=n.message ORDER BY m.mailbox, m.uid, n.id");
+  Rows r = db.rows(
+      "SELECT m.mailbox, m.id, m.uid, m.target_uid, m.size, m.state, n.kind, n.detail FROM note n JOIN message m ON "
+      "m.id=n.message ORDER BY m.mailbox, m.uid, n.id");
   while (r.next())
     out.push_back({r.number<MailboxId>(0), r.number<MessageId>(1), r.number<Uid>(2), r.number<Uid>(3),
-                   static_cast<base::Octets>(r.integer(4)), static_cast<MessageState>(r.integer(5)), r.text(6), r.text(7)});
+                   static_cast<base::Octets>(r.integer(4)), static_cast<MessageState>(r.integer(5)), r.text(6),
+                   r.text(7)});
   return out;
 }
 
@@ -536,9 +620,12 @@ std::vector<std::string> broken_invariants(Db& db) {
   };
   expect_none("SELECT count(*) FROM message WHERE state IN (3, 4) AND (target_uid IS NULL OR e1 IS NULL)",
               "bound without a target UID or without E1");
-  expect_none("SELECT count(*) FROM message WHERE state NOT IN (3, 4) AND target_uid IS NOT NULL", "a target UID, but not bound");
-  expect_none("SELECT count(*) FROM message WHERE state=1 AND id NOT IN (SELECT message FROM intent)", "an intent without its record");
-  expect_none("SELECT count(*) FROM message WHERE state IN (5, 6, 7) AND id NOT IN (SELECT message FROM note)", "ended without a reason");
+  expect_none("SELECT count(*) FROM message WHERE state NOT IN (3, 4) AND target_uid IS NOT NULL",
+              "a target UID, but not bound");
+  expect_none("SELECT count(*) FROM message WHERE state=1 AND id NOT IN (SELECT message FROM intent)",
+              "an intent without its record");
+  expect_none("SELECT count(*) FROM message WHERE state IN (5, 6, 7) AND id NOT IN (SELECT message FROM note)",
+              "ended without a reason");
   expect_none("SELECT count(*) FROM message WHERE state NOT BETWEEN 0 AND 7", "an unknown state");
   return out;
 }

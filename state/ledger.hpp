@@ -1,6 +1,6 @@
 // The vocabulary of a migration, and every change that can be made to its ledger: one function per arrow of the state
-// diagram. All take the Db and run on the store's thread; those that write more than one row say "in one transaction" and
-// open it themselves.
+// diagram. All take the Db and run on the store's thread; those that write more than one row say "in one transaction"
+// and open it themselves.
 #pragma once
 
 #include <cstdint>
@@ -9,9 +9,9 @@
 #include <string>
 #include <vector>
 
+#include "base/fingerprint.hpp"
 #include "base/ids.hpp"
 #include "state/db.hpp"
-#include "base/fingerprint.hpp"
 
 namespace state {
 
@@ -24,18 +24,19 @@ using PlanId = base::Strong<struct PlanTag, std::int64_t>;
 
 // What is durable about a message. The numbers stand in the file; pending is everything below bound.
 enum class MessageState : std::uint8_t {
-  listed = 0,      // inventoried, not sent (or proven absent on the target)
-  intent = 1,      // an APPEND for it may be on the wire, or was and is not settled
-  acked = 2,       // tagged OK, target UID not known yet
-  bound = 3,       // target UID known
-  verified = 4,    // bound, and re-read from the target equal
-  gone = 5,        // vanished at the source before it was copied
-  excluded = 6,    // by plan or policy, or merged by the target
-  quarantined = 7, // refused; reason, server's words, .eml
+  listed = 0,       // inventoried, not sent (or proven absent on the target)
+  intent = 1,       // an APPEND for it may be on the wire, or was and is not settled
+  acked = 2,        // tagged OK, target UID not known yet
+  bound = 3,        // target UID known
+  verified = 4,     // bound, and re-read from the target equal
+  gone = 5,         // vanished at the source before it was copied
+  excluded = 6,     // by plan or policy, or merged by the target
+  quarantined = 7,  // refused; reason, server's words, .eml
 };
 const char* name_of(MessageState s);
 
-// ---- configuration ---------------------------------------------------------------------------------------------------
+// ---- configuration
+// ---------------------------------------------------------------------------------------------------
 
 struct AccountRow {
   AccountId id;
@@ -81,7 +82,8 @@ void set_meta(Db& db, const std::string& key, const std::string& value);
 std::string pinned(Db& db, const std::string& host, std::uint16_t port);
 void pin(Db& db, const std::string& host, std::uint16_t port, const std::string& fingerprint);
 
-// ---- inventory -------------------------------------------------------------------------------------------------------
+// ---- inventory
+// -------------------------------------------------------------------------------------------------------
 
 struct MailboxRow {
   MailboxId id;
@@ -115,8 +117,8 @@ struct FoundMessage {
   std::optional<base::DateTime> date;
   std::string flags;  // sorted, joined by spaces, without \Recent
 };
-// A new UIDVALIDITY: what was never sent under the old one will be listed anew, and is excluded as superseded; everything
-// else keeps its row until load has found the same content again. Nothing becomes gone (design: "Ends").
+// A new UIDVALIDITY: what was never sent under the old one will be listed anew, and is excluded as superseded;
+// everything else keeps its row until load has found the same content again. Nothing becomes gone (design: "Ends").
 void begin_inventory(Db& db, MailboxId mailbox, base::UidValidity validity);
 // New rows are listed; known ones keep their state and learn new flags; gone ones come back. In one transaction.
 void add_messages(Db& db, MailboxId mailbox, base::UidValidity validity, const std::vector<FoundMessage>& found);
@@ -124,7 +126,8 @@ void finish_inventory(Db& db, MailboxId mailbox, base::Uid uid_next, std::uint64
 // Flags as one text: sorted, without duplicates and without \Recent.
 std::string canonical_flags(std::vector<std::string> names);
 
-// ---- plan and runs ---------------------------------------------------------------------------------------------------
+// ---- plan and runs
+// ---------------------------------------------------------------------------------------------------
 
 struct PlannedMailbox {
   MailboxId id;
@@ -139,7 +142,8 @@ struct PlanRow {
 };
 std::optional<PlanRow> plan(Db& db, std::optional<PlanId> id);  // nothing: the newest
 RunId begin_run(Db& db, const std::string& command, std::optional<PlanId> plan, std::int64_t at);
-void end_run(Db& db, RunId run, int exit, std::uint64_t appended, base::Octets octets, const std::string& report, std::int64_t at);
+void end_run(Db& db, RunId run, int exit, std::uint64_t appended, base::Octets octets, const std::string& report,
+             std::int64_t at);
 struct RunRow {
   RunId id;
   std::string command;
@@ -153,7 +157,8 @@ std::vector<RunRow> runs(Db& db);
 void add_event(Db& db, std::optional<RunId> run, std::int64_t at, std::optional<AccountId> account,
                std::optional<MailboxId> mailbox, const std::string& kind, const std::string& detail);
 
-// ---- load ------------------------------------------------------------------------------------------------------------
+// ---- load
+// ------------------------------------------------------------------------------------------------------------
 
 struct MessageRow {
   MessageId id;
@@ -167,7 +172,7 @@ struct MessageRow {
   base::Uid target_uid, first_u0;  // 0: none
   std::optional<Digest> e1, e1x;
   std::optional<std::array<std::uint8_t, 8>> e0;
-  base::Octets octets = 0;         // of what was sent, for intents
+  base::Octets octets = 0;  // of what was sent, for intents
 };
 // In source UID order.
 std::vector<MessageRow> listed(Db& db, MailboxId mailbox, base::UidValidity validity, base::Uid after, int limit);
@@ -180,7 +185,8 @@ std::uint64_t pending_in_doubt(Db& db, AccountId account);
 // Target UIDs bound in [from, to).
 std::vector<base::Uid> bound_uids(Db& db, MailboxId mailbox, base::Uid from, base::Uid to);
 // The same for the mailbox that this account has there under that name, if any.
-std::vector<base::Uid> bound_uids_there(Db& db, AccountId account, const std::string& target_wire, base::UidValidity validity);
+std::vector<base::Uid> bound_uids_there(Db& db, AccountId account, const std::string& target_wire,
+                                        base::UidValidity validity);
 struct Twin {
   MessageId id;
   base::Uid target_uid;
@@ -202,7 +208,7 @@ struct Intent {
   std::array<std::uint8_t, 8> e0{};
   std::optional<Digest> e1x;
   std::optional<base::DateTime> date;  // the one that is sent, if any
-  std::string repair;        // the rules applied, empty for none
+  std::string repair;                  // the rules applied, empty for none
   std::vector<Note> notes;
 };
 struct Outcome {
@@ -212,7 +218,8 @@ struct Outcome {
   std::vector<Note> notes;
 };
 // The results of the window before and the intents of the next, in one transaction: one fsync a window.
-void commit_window(Db& db, base::UidValidity target_validity, const std::vector<Outcome>& outcomes, const std::vector<Intent>& intents);
+void commit_window(Db& db, base::UidValidity target_validity, const std::vector<Outcome>& outcomes,
+                   const std::vector<Intent>& intents);
 // The whole body of a streamed message has passed; the final CRLF has not left yet.
 void set_streamed_e1(Db& db, MessageId id, const base::Fingerprint& print);
 // Proven absent on the target by a complete look after the settle: may be sent again. In one transaction.
@@ -222,7 +229,8 @@ void set_excluded(Db& db, MessageId id, const std::string& reason);
 void set_quarantined(Db& db, MessageId id, const std::string& reason);
 void set_verified(Db& db, const std::vector<Outcome>& outcomes);
 void add_notes(Db& db, MessageId id, const std::vector<Note>& notes);
-// The message bound as `old_row` is the one listed anew as `new_row` (the source's UIDVALIDITY changed): one row remains.
+// The message bound as `old_row` is the one listed anew as `new_row` (the source's UIDVALIDITY changed): one row
+// remains.
 void same_message(Db& db, MessageId old_row, const MessageRow& new_row);
 
 struct TargetSettled {
@@ -230,8 +238,8 @@ struct TargetSettled {
   base::Uid low_water, first_u0;
 };
 void set_target_settled(Db& db, MailboxId mailbox, const TargetSettled& settled);
-// The target mailbox is another one than before: its UIDs say nothing any more. Bound rows become acked ("the server said
-// it stored it"), to be found again by content. In one transaction.
+// The target mailbox is another one than before: its UIDs say nothing any more. Bound rows become acked ("the server
+// said it stored it"), to be found again by content. In one transaction.
 void forget_target_uids(Db& db, MailboxId mailbox);
 // Rows bound to UIDs that the mailbox has not reached: back to acked; how many.
 std::int64_t disbelieve_uids_from(Db& db, MailboxId mailbox, base::Uid uid_next);
@@ -249,7 +257,8 @@ void flags_brought(Db& db, const std::vector<FlagChange>& changes);
 // Back to listed, to be tried again; returns how many.
 std::int64_t retry_quarantined(Db& db, AccountId account);
 
-// ---- books -----------------------------------------------------------------------------------------------------------
+// ---- books
+// -----------------------------------------------------------------------------------------------------------
 
 // inventory = bound + gone + excluded + quarantined + pending (I5).
 struct Books {

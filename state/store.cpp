@@ -26,26 +26,30 @@ base::Failed unusable(std::string text) {
 }
 
 std::string prepare(const std::string& directory, Store::Mode mode) {
-  struct stat st{};
+  struct stat st {};
   if (lstat(directory.c_str(), &st) != 0) {
     if (mode == Store::Mode::existing)
       throw unusable(fmt::format("There is no state in {}: no run has used that folder yet.", directory));
     if (mkdir(directory.c_str(), 0700) != 0)
-      throw unusable(fmt::format("Could not create the state folder {}: {}. Give another one with --state DIR.", directory,
-                                 std::strerror(errno)));
+      throw unusable(fmt::format("Could not create the state folder {}: {}. Give another one with --state DIR.",
+                                 directory, std::strerror(errno)));
   } else if (!S_ISDIR(st.st_mode)) {
-    throw unusable(fmt::format("The state must be a folder of its own, and {} is none. Give another one with --state DIR.", directory));
+    throw unusable(fmt::format(
+        "The state must be a folder of its own, and {} is none. Give another one with --state DIR.", directory));
   } else if (st.st_uid != geteuid() && geteuid() != 0) {
-    throw unusable(fmt::format("The state folder {} belongs to another user. Give another one with --state DIR.", directory));
+    throw unusable(
+        fmt::format("The state folder {} belongs to another user. Give another one with --state DIR.", directory));
   }
-  struct statfs fs{};
+  struct statfs fs {};
   // WAL needs shared memory and honest locks, which network file systems do not give.
   static constexpr std::uint32_t kNetwork[] = {0x6969, 0xFF534D42, 0xFE534D42, 0x517B, 0x01021997};
   if (statfs(directory.c_str(), &fs) == 0)
     for (const auto magic : kNetwork)
       if (static_cast<std::uint32_t>(fs.f_type) == magic)
-        throw unusable(fmt::format("The state folder {} is on a network file system, where a crash could lose what was recorded. "
-                                   "Give a local one with --state DIR.", directory));
+        throw unusable(
+            fmt::format("The state folder {} is on a network file system, where a crash could lose what was recorded. "
+                        "Give a local one with --state DIR.",
+                        directory));
   return directory;
 }
 
@@ -120,11 +124,14 @@ void migrate_schema(Db& db, const std::string& backup) {
   const auto application = db.integer("PRAGMA application_id");
   const auto tables = db.integer("SELECT count(*) FROM sqlite_schema");
   if (application != kApplicationId && !(application == 0 && version == 0 && tables == 0))
-    throw unusable(fmt::format("{} is a SQLite file of another program. It was left as it is. Give another folder with --state DIR.",
-                               db.path()));
+    throw unusable(fmt::format(
+        "{} is a SQLite file of another program. It was left as it is. Give another folder with --state DIR.",
+        db.path()));
   if (version > kSchemaVersion)
-    throw unusable(fmt::format("{} was written by a newer 4d2kms (schema {}, this one knows {}). It was left as it is. Use that "
-                               "version.", db.path(), version, kSchemaVersion));
+    throw unusable(
+        fmt::format("{} was written by a newer 4d2kms (schema {}, this one knows {}). It was left as it is. Use that "
+                    "version.",
+                    db.path(), version, kSchemaVersion));
   if (version == kSchemaVersion) return;
   if (version > 0) db.backup_to(backup);
   Transaction t(db);
@@ -138,20 +145,25 @@ Store::Lock::Lock(const std::string& directory, Mode mode) {
   const std::string path = directory + "/lock";
   fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (fd < 0)
-    throw unusable(fmt::format("Could not open {}: {}. Check the rights of the folder, or give another one with --state DIR.", path,
-                               std::strerror(errno)));
+    throw unusable(
+        fmt::format("Could not open {}: {}. Check the rights of the folder, or give another one with --state DIR.",
+                    path, std::strerror(errno)));
   if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
     char text[64] = {};
     const auto n = ::pread(fd, text, sizeof text - 1, 0);
     const std::string holder(base::trim({text, static_cast<std::size_t>(n < 0 ? 0 : n)}));
     ::close(fd);
-    throw base::Failed({Scope::run, Remedy::retry_later,
-                        fmt::format("Another 4d2kms (process {}) is working with {}. Wait until it has ended, or use another "
-                                    "--state folder.", holder.empty() ? "unknown" : holder, directory), Exit::locked});
+    throw base::Failed(
+        {Scope::run, Remedy::retry_later,
+         fmt::format("Another 4d2kms (process {}) is working with {}. Wait until it has ended, or use another "
+                     "--state folder.",
+                     holder.empty() ? "unknown" : holder, directory),
+         Exit::locked});
   }
   const std::string pid = std::to_string(getpid()) + "\n";
   if (ftruncate(fd, 0) != 0 || ::pwrite(fd, pid.data(), pid.size(), 0) < 0) {
-    // Only the holder's number is missing for the message above; the lock itself stands. A full disk shows up at once below.
+    // Only the holder's number is missing for the message above; the lock itself stands. A full disk shows up at once
+    // below.
   }
 }
 
@@ -166,15 +178,20 @@ Store::Store(const std::string& directory, Mode mode)
   db_.exec("PRAGMA locking_mode=EXCLUSIVE");
   const std::string check = db_.text("PRAGMA quick_check(1)");
   if (check != "ok")
-    throw unusable(fmt::format("The state file {}/state.db is damaged ({}). It was left as it is. Restore state.db.bak, or use a new "
-                               "--state folder: what is on the target already is recognised and not sent again.", directory,
-                               base::printable(check)));
+    throw unusable(fmt::format(
+        "The state file {}/state.db is damaged ({}). It was left as it is. Restore state.db.bak, or use a new "
+        "--state folder: what is on the target already is recognised and not sent again.",
+        directory, base::printable(check)));
   migrate_schema(db_, directory + "/state.db.bak");
   if (db_.text("PRAGMA journal_mode=WAL") != "wal")
-    throw unusable(fmt::format("The file system of {} does not allow the journal that crash safety needs. Give another folder with "
-                               "--state DIR.", directory));
-  db_.exec("PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON;"
-           "PRAGMA wal_autocheckpoint=1000; PRAGMA journal_size_limit=4194304; PRAGMA temp_store=FILE; PRAGMA cache_size=-8192");
+    throw unusable(fmt::format(
+        "The file system of {} does not allow the journal that crash safety needs. Give another folder with "
+        "--state DIR.",
+        directory));
+  db_.exec(
+      "PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON;"
+      "PRAGMA wal_autocheckpoint=1000; PRAGMA journal_size_limit=4194304; PRAGMA temp_store=FILE; PRAGMA "
+      "cache_size=-8192");
 }
 
 Store::~Store() {

@@ -1,12 +1,12 @@
 // The state directory and the one connection to its SQLite file: the promise that a killed migration can go on.
 //
-// Guarantee: what a committed run() wrote survives kill -9 and power loss (WAL, synchronous=FULL). One process (flock), one
-// connection, one thread; nobody else opens the file. No secret is ever written into it, nor anything derived from one.
+// Guarantee: what a committed run() wrote survives kill -9 and power loss (WAL, synchronous=FULL). One process (flock),
+// one connection, one thread; nobody else opens the file. No secret is ever written into it, nor anything derived from
+// one.
 //
-//   asio::io_context io;                                              // declared first: it must outlive the store's thread
-//   Store store("4d2kms.state", Store::Mode::create);
-//   auto work = [=](Db& db) { return count_pending(db, mailbox); };   // named: see g++ bug 107288
-//   const auto n = co_await store.run(std::move(work));
+//   asio::io_context io;                                              // declared first: it must outlive the store's
+//   thread Store store("4d2kms.state", Store::Mode::create); auto work = [=](Db& db) { return count_pending(db,
+//   mailbox); };   // named: see g++ bug 107288 const auto n = co_await store.run(std::move(work));
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
@@ -44,8 +44,8 @@ class Store {
     if (before_) before_();
     return boost::asio::co_spawn(thread_, on_db(db_, std::move(work)), boost::asio::use_awaitable);
   }
-  // Without waiting, in order with everything else; for what may be lost with the process, such as remarks. A failure shows
-  // with the next run(), which meets the same file.
+  // Without waiting, in order with everything else; for what may be lost with the process, such as remarks. A failure
+  // shows with the next run(), which meets the same file.
   template <class F>
   void post(F work) {
     boost::asio::post(thread_, [this, work = std::move(work)]() mutable {

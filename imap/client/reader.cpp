@@ -18,8 +18,8 @@ namespace {
 
 base::Failed untrustworthy(const Session& session, const std::string& what) {
   return base::Failed({Scope::mailbox, Remedy::reconnect,
-                       fmt::format("{}: {} in \"{}\". The answer cannot be trusted and is not used.", session.who(), what,
-                                   session.open_mailbox())});
+                       fmt::format("{}: {} in \"{}\". The answer cannot be trusted and is not used.", session.who(),
+                                   what, session.open_mailbox())});
 }
 
 Envelope envelope_of(Fetched&& f) {
@@ -40,16 +40,20 @@ class ListSink final : public Sink {
       : session_(session), from_(from), to_(to), with_flags_(with_flags), chunk_(chunk), receive_(std::move(receive)) {}
   void untagged(Untagged&& response) override {
     if (auto* o = std::get_if<Other>(&response)) {
-      if (o->keyword == "FETCH" && !o->why.empty()) throw untrustworthy(session_, "a FETCH response is malformed (" + o->why + ")");
+      if (o->keyword == "FETCH" && !o->why.empty())
+        throw untrustworthy(session_, "a FETCH response is malformed (" + o->why + ")");
       return;
     }
     auto* f = std::get_if<Fetched>(&response);
     if (f == nullptr || !f->uid) return;
     if (with_flags_ && !f->size) return;  // an unasked flag update
-    if (*f->uid < from_ || *f->uid >= to_) throw untrustworthy(session_, fmt::format("the server listed UID {}, which was not asked for", f->uid->value));
-    if (*f->uid <= last_) throw untrustworthy(session_, fmt::format("the server listed UID {} out of order or twice", f->uid->value));
+    if (*f->uid < from_ || *f->uid >= to_)
+      throw untrustworthy(session_, fmt::format("the server listed UID {}, which was not asked for", f->uid->value));
+    if (*f->uid <= last_)
+      throw untrustworthy(session_, fmt::format("the server listed UID {} out of order or twice", f->uid->value));
     last_ = *f->uid;
-    if (++count > session_.exists() + kSlack) throw untrustworthy(session_, "the server lists more messages than it has");
+    if (++count > session_.exists() + kSlack)
+      throw untrustworthy(session_, "the server lists more messages than it has");
     found_.push_back(envelope_of(std::move(*f)));
   }
   bool full() const override { return found_.size() >= chunk_; }
@@ -77,15 +81,18 @@ class BodySink final : public Sink {
   }
   void untagged(Untagged&& response) override {
     if (auto* o = std::get_if<Other>(&response)) {
-      if (o->keyword == "FETCH" && !o->why.empty()) throw untrustworthy(session_, "a FETCH response is malformed (" + o->why + ")");
+      if (o->keyword == "FETCH" && !o->why.empty())
+        throw untrustworthy(session_, "a FETCH response is malformed (" + o->why + ")");
       return;
     }
     auto* f = std::get_if<Fetched>(&response);
     if (f == nullptr || !f->uid || f->body == BodyKind::absent) return;
     const auto it = at_.find(*f->uid);
-    if (it == at_.end()) throw untrustworthy(session_, fmt::format("the server sent UID {}, which was not asked for", f->uid->value));
+    if (it == at_.end())
+      throw untrustworthy(session_, fmt::format("the server sent UID {}, which was not asked for", f->uid->value));
     ReadMessage& m = out_[it->second];
-    if (m.found != BodyFound::vanished) throw untrustworthy(session_, fmt::format("the server sent UID {} twice", f->uid->value));
+    if (m.found != BodyFound::vanished)
+      throw untrustworthy(session_, fmt::format("the server sent UID {} twice", f->uid->value));
     std::string octets = std::move(f->octets);
     const BodyKind body = f->body;
     m.envelope = envelope_of(std::move(*f));
@@ -129,12 +136,14 @@ class StreamSink final : public Sink {
       : session_(session), uid_(uid), receiver_(receiver), print_(e1x) {}
   void untagged(Untagged&& response) override {
     if (auto* o = std::get_if<Other>(&response)) {
-      if (o->keyword == "FETCH" && !o->why.empty()) throw untrustworthy(session_, "a FETCH response is malformed (" + o->why + ")");
+      if (o->keyword == "FETCH" && !o->why.empty())
+        throw untrustworthy(session_, "a FETCH response is malformed (" + o->why + ")");
       return;
     }
     auto* f = std::get_if<Fetched>(&response);
     if (f == nullptr || f->body == BodyKind::absent) return;
-    if (!f->uid || *f->uid != uid_ || parsed_) throw untrustworthy(session_, "the server sent another message than the one asked for");
+    if (!f->uid || *f->uid != uid_ || parsed_)
+      throw untrustworthy(session_, "the server sent another message than the one asked for");
     if (f->body == BodyKind::octets) small_ = std::move(f->octets);
     body_ = f->body;
     parsed_ = true;
@@ -184,8 +193,8 @@ class StreamSink final : public Sink {
 
 }  // namespace
 
-asio::awaitable<base::Result<std::uint64_t>> list_messages(Session& session, Uid from, Uid to, std::string_view items, std::size_t chunk,
-                                                         EnvelopeReceiver receive) {
+asio::awaitable<base::Result<std::uint64_t>> list_messages(Session& session, Uid from, Uid to, std::string_view items,
+                                                           std::size_t chunk, EnvelopeReceiver receive) {
   if (to <= from) co_return std::uint64_t{0};
   UidSet set;
   set.add(UidRange{from, Uid(to.value - 1)});
@@ -203,7 +212,8 @@ asio::awaitable<void> append_to(std::vector<Envelope>* all, std::vector<Envelope
 }
 }  // namespace
 
-asio::awaitable<base::Result<std::vector<Envelope>>> list_messages(Session& session, Uid from, Uid to, std::string_view items) {
+asio::awaitable<base::Result<std::vector<Envelope>>> list_messages(Session& session, Uid from, Uid to,
+                                                                   std::string_view items) {
   std::vector<Envelope> all;
   EnvelopeReceiver receive = [&all](std::vector<Envelope> some) { return append_to(&all, std::move(some)); };
   auto done = co_await list_messages(session, from, to, items, SIZE_MAX, std::move(receive));
@@ -225,7 +235,8 @@ std::vector<std::vector<Uid>> windows(const std::vector<Envelope>& messages) {
   return out;
 }
 
-asio::awaitable<std::vector<ReadMessage>> read_messages(Session& session, std::vector<Uid> uids, Keep keep, base::Fingerprinter::E1x e1x) {
+asio::awaitable<std::vector<ReadMessage>> read_messages(Session& session, std::vector<Uid> uids, Keep keep,
+                                                        base::Fingerprinter::E1x e1x) {
   std::vector<ReadMessage> out(uids.size());
   UidSet set;
   for (std::size_t i = 0; i < uids.size(); ++i) {
@@ -252,7 +263,8 @@ asio::awaitable<std::vector<ReadMessage>> read_messages(Session& session, std::v
   co_return alone;
 }
 
-asio::awaitable<ReadMessage> stream_message(Session& session, Uid uid, BodyReceiver& receiver, base::Fingerprinter::E1x e1x) {
+asio::awaitable<ReadMessage> stream_message(Session& session, Uid uid, BodyReceiver& receiver,
+                                            base::Fingerprinter::E1x e1x) {
   UidSet set;
   set.add(uid);
   StreamSink sink(session, uid, receiver, e1x);

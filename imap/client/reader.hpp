@@ -1,5 +1,5 @@
-// Reads messages of the open mailbox: what they are (UID, size, INTERNALDATE, flags) and what is in them, in memory bounded
-// by a window of octets, whatever their number and size.
+// Reads messages of the open mailbox: what they are (UID, size, INTERNALDATE, flags) and what is in them, in memory
+// bounded by a window of octets, whatever their number and size.
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
@@ -19,20 +19,22 @@ constexpr std::size_t kWindowMessages = 64;
 
 struct Envelope {
   base::Uid uid;
-  base::Octets size = 0;                // RFC822.SIZE: for planning only, servers lie (F43)
-  std::optional<base::DateTime> date;   // nothing: none, or none that is a date
+  base::Octets size = 0;               // RFC822.SIZE: for planning only, servers lie (F43)
+  std::optional<base::DateTime> date;  // nothing: none, or none that is a date
   std::vector<std::string> flags;
 };
 
-// Every message with a UID in [from, to), ascending, in pieces of at most `chunk`; the receiver may wait. Always a closed
-// range (RFC 3501: "n:*" names the last message even if its UID is below n). An answer that is malformed, out of range, or
-// names a UID twice ends the session: an incomplete list must never pass for a complete one. Returns how many there were.
+// Every message with a UID in [from, to), ascending, in pieces of at most `chunk`; the receiver may wait. Always a
+// closed range (RFC 3501: "n:*" names the last message even if its UID is below n). An answer that is malformed, out of
+// range, or names a UID twice ends the session: an incomplete list must never pass for a complete one. Returns how many
+// there were.
 using EnvelopeReceiver = std::function<boost::asio::awaitable<void>(std::vector<Envelope>)>;
-boost::asio::awaitable<base::Result<std::uint64_t>> list_messages(Session& session, base::Uid from, base::Uid to, std::string_view items,
-                                                                std::size_t chunk, EnvelopeReceiver receive);
+boost::asio::awaitable<base::Result<std::uint64_t>> list_messages(Session& session, base::Uid from, base::Uid to,
+                                                                  std::string_view items, std::size_t chunk,
+                                                                  EnvelopeReceiver receive);
 // All at once.
-boost::asio::awaitable<base::Result<std::vector<Envelope>>> list_messages(Session& session, base::Uid from, base::Uid to,
-                                                                        std::string_view items = "(UID FLAGS INTERNALDATE RFC822.SIZE)");
+boost::asio::awaitable<base::Result<std::vector<Envelope>>> list_messages(
+    Session& session, base::Uid from, base::Uid to, std::string_view items = "(UID FLAGS INTERNALDATE RFC822.SIZE)");
 
 enum class BodyFound : std::uint8_t {
   whole,      // tagged OK, and all octets of it
@@ -50,7 +52,8 @@ struct ReadMessage {
 };
 
 enum class Keep : std::uint8_t { octets, fingerprint };
-// Bodies of these UIDs (ascending), in the order asked, all in one FETCH; BODY.PEEK always. Size the request by windows().
+// Bodies of these UIDs (ascending), in the order asked, all in one FETCH; BODY.PEEK always. Size the request by
+// windows().
 boost::asio::awaitable<std::vector<ReadMessage>> read_messages(Session& session, std::vector<base::Uid> uids, Keep keep,
                                                                base::Fingerprinter::E1x e1x);
 

@@ -28,7 +28,8 @@ class Collect final : public Sink {
  public:
   void untagged(Untagged&& response) override {
     if (items.size() >= kMost)
-      throw base::Failed({Scope::account, Remedy::ask_admin, "The server's answer has no end. The connection is dropped."});
+      throw base::Failed(
+          {Scope::account, Remedy::ask_admin, "The server's answer has no end. The connection is dropped."});
     if (auto* t = std::get_if<T>(&response)) items.push_back(std::move(*t));
     else if (auto* o = std::get_if<Other>(&response); o != nullptr && !o->why.empty()) unreadable = o->why;
   }
@@ -45,7 +46,8 @@ class OpenedSink final : public Sink {
     } else if (auto* line = std::get_if<StatusLine>(&response)) {
       const auto n = parse_number(line->code.arguments);
       const auto& code = line->code.name;
-      if (code == "UIDVALIDITY" && n && *n <= UINT32_MAX) opened.uid_validity = base::UidValidity(static_cast<std::uint32_t>(*n));
+      if (code == "UIDVALIDITY" && n && *n <= UINT32_MAX)
+        opened.uid_validity = base::UidValidity(static_cast<std::uint32_t>(*n));
       if (code == "UIDNEXT" && n && *n <= UINT32_MAX) opened.uid_next = base::Uid(static_cast<std::uint32_t>(*n));
       if (code == "HIGHESTMODSEQ" && n) opened.highest_modseq = base::ModSeq(*n);
       if (code == "UIDNOTSTICKY") opened.uid_not_sticky = true;
@@ -92,10 +94,12 @@ Session::Session(SessionOptions options, std::unique_ptr<Transport> transport)
 asio::awaitable<std::unique_ptr<Session>> Session::open(Dialer& dialer, SessionOptions options) {
   const base::Endpoint endpoint = options.endpoint;
   if (endpoint.tls == base::TlsMode::none && !base::is_loopback(endpoint.host) && !endpoint.allow_cleartext)
-    throw base::Failed({Scope::run, Remedy::ask_admin,
-                        fmt::format("The connection to {}:{} would send passwords and mail readable for anyone on the way. "
-                                    "Use --{}-tls starttls or tls; or, if the line is safe, add --allow-cleartext.",
-                                    endpoint.host, endpoint.port, endpoint.side), Exit::usage});
+    throw base::Failed(
+        {Scope::run, Remedy::ask_admin,
+         fmt::format("The connection to {}:{} would send passwords and mail readable for anyone on the way. "
+                     "Use --{}-tls starttls or tls; or, if the line is safe, add --allow-cleartext.",
+                     endpoint.host, endpoint.port, endpoint.side),
+         Exit::usage});
   auto transport = co_await dialer.dial(endpoint);
   std::unique_ptr<Session> session(new Session(std::move(options), std::move(transport)));
   co_await session->begin();
@@ -105,7 +109,9 @@ asio::awaitable<std::unique_ptr<Session>> Session::open(Dialer& dialer, SessionO
 
 base::Failed Session::lost(std::string text) const {
   if (!bye_.empty()) text += fmt::format(" The server had said {}.", bye_);
-  return base::Failed({Scope::account, Remedy::reconnect, fmt::format("{} ({}).", base::trim(text).ends_with('.') ? text.substr(0, text.size() - 1) : text, who_)});
+  return base::Failed(
+      {Scope::account, Remedy::reconnect,
+       fmt::format("{} ({}).", base::trim(text).ends_with('.') ? text.substr(0, text.size() - 1) : text, who_)});
 }
 
 void Session::note(const StatusLine& line) {
@@ -136,23 +142,26 @@ asio::awaitable<void> Session::begin() {
   }
   if (greeting->status != Status::ok) {
     const bool bye = greeting->status == Status::bye;
-    throw base::Failed({bye ? Scope::account : Scope::run, bye ? Remedy::reconnect : Remedy::ask_admin,
-                        fmt::format("{}:{} answered {} instead of a greeting{}.", options_.endpoint.host,
-                                    options_.endpoint.port, greeting->verbatim(),
-                                    bye ? "" : "; a connection that is already logged in is not used")});
+    throw base::Failed(
+        {bye ? Scope::account : Scope::run, bye ? Remedy::reconnect : Remedy::ask_admin,
+         fmt::format("{}:{} answered {} instead of a greeting{}.", options_.endpoint.host, options_.endpoint.port,
+                     greeting->verbatim(), bye ? "" : "; a connection that is already logged in is not used")});
   }
   if (options_.endpoint.tls == base::TlsMode::starttls) {
     const auto answer = co_await run(Command(Verb::starttls));
     if (!answer.ok())
-      throw base::Failed({Scope::run, Remedy::ask_admin,
-                          fmt::format("{}:{} refused STARTTLS: {}. No password was sent. Use --{}-tls tls with its TLS port, "
-                                      "usually 993.", options_.endpoint.host, options_.endpoint.port,
-                                      answer.tagged.verbatim(), options_.endpoint.side)});
+      throw base::Failed(
+          {Scope::run, Remedy::ask_admin,
+           fmt::format("{}:{} refused STARTTLS: {}. No password was sent. Use --{}-tls tls with its TLS port, "
+                       "usually 993.",
+                       options_.endpoint.host, options_.endpoint.port, answer.tagged.verbatim(),
+                       options_.endpoint.side)});
     // RFC 3501 §6.2.1; S2: whatever came along in clear after that OK could be somebody else's.
     if (engine_.holds_octets())
       throw base::Failed({Scope::run, Remedy::ask_admin,
                           fmt::format("{}:{} sent more octets in clear after STARTTLS. The connection was closed; no "
-                                      "password was sent.", options_.endpoint.host, options_.endpoint.port)});
+                                      "password was sent.",
+                                      options_.endpoint.host, options_.endpoint.port)});
     co_await transport_->start_tls();
   }
 }
@@ -166,7 +175,8 @@ std::string Session::without_password(std::string text) const {
   }
   const std::string sasl = std::string("\0", 1) + options_.user + std::string("\0", 1) + plain;
   for (const auto& form : {quoted, plain, base::base64_encode(sasl), base::base64_encode(plain)})
-    for (std::size_t at = 0; !form.empty() && (at = text.find(form, at)) != std::string::npos; at += 3) text.replace(at, form.size(), "***");
+    for (std::size_t at = 0; !form.empty() && (at = text.find(form, at)) != std::string::npos; at += 3)
+      text.replace(at, form.size(), "***");
   return text;
 }
 
@@ -187,7 +197,8 @@ asio::awaitable<void> Session::log_in() {
       co_await read_answers(ignore, false);
       if (challenged_) {
         challenged_ = false;
-        if (std::exchange(answered_challenge, true)) throw lost("The server asks for the password again and again. The connection is dropped.");
+        if (std::exchange(answered_challenge, true))
+          throw lost("The server asks for the password again and again. The connection is dropped.");
         std::string message("\0", 1);
         message += options_.user;
         message += '\0';
@@ -202,18 +213,21 @@ asio::awaitable<void> Session::log_in() {
   } else {
     answer = co_await run(std::move(Command(Verb::login).string(options_.user).string(options_.password.reveal())));
   }
-  // Some servers repeat the command in their refusal: the password must not get into a log, the state or a report (S23).
+  // Some servers repeat the command in their refusal: the password must not get into a log, the state or a report
+  // (S23).
   answer.tagged.text = without_password(std::move(answer.tagged.text));
   answer.tagged.code.arguments = without_password(std::move(answer.tagged.code.arguments));
   bye_ = without_password(std::move(bye_));
   logging_in_ = false;
   if (!answer.ok()) {
     const bool busy = is_transient(answer.tagged);
-    throw base::Failed({Scope::account, busy ? Remedy::retry_later : Remedy::ask_admin,
-                        busy ? fmt::format("Log-in as {} was put off: server said {}.", who_, answer.tagged.verbatim())
-                             : fmt::format("Log-in as {} was refused: server said {}. It is not tried again in this run. "
-                                           "Check user name and password, then run again.", who_, answer.tagged.verbatim()),
-                        busy ? Exit::failed : Exit::login_refused});
+    throw base::Failed(
+        {Scope::account, busy ? Remedy::retry_later : Remedy::ask_admin,
+         busy ? fmt::format("Log-in as {} was put off: server said {}.", who_, answer.tagged.verbatim())
+              : fmt::format("Log-in as {} was refused: server said {}. It is not tried again in this run. "
+                            "Check user name and password, then run again.",
+                            who_, answer.tagged.verbatim()),
+         busy ? Exit::failed : Exit::login_refused});
   }
   // What counts is what is offered after log-in (S1, F52).
   if (answer.tagged.code.name == "CAPABILITY") {
@@ -223,7 +237,9 @@ asio::awaitable<void> Session::log_in() {
     co_await run(Command(Verb::capability), after);
     if (!after.items.empty()) capabilities_ = after.items.back();
   }
-  engine_.use_literals(has("LITERAL+") ? LiteralMode::plus : has("LITERAL-") ? LiteralMode::minus : LiteralMode::synchronising);
+  engine_.use_literals(has("LITERAL+")   ? LiteralMode::plus
+                       : has("LITERAL-") ? LiteralMode::minus
+                                         : LiteralMode::synchronising);
 }
 
 asio::awaitable<void> Session::write_output() {
@@ -252,7 +268,8 @@ asio::awaitable<void> Session::read_answers(Sink& sink, bool until_idle) {
       sink.untagged(std::move(*u));
       if (sink.full()) co_await sink.drain();
     } else if (auto* a = std::get_if<Answer>(&**event)) {
-      if (options_.trace) options_.trace("S: " + (logging_in_ ? std::string(a->ok() ? "OK" : "NO") + " ***" : a->tagged.verbatim()));
+      if (options_.trace)
+        options_.trace("S: " + (logging_in_ ? std::string(a->ok() ? "OK" : "NO") + " ***" : a->tagged.verbatim()));
       answers_.push_back(std::move(*a));
       // What stands behind the last answer belongs to the next command - or, behind that of STARTTLS, to nobody (S2).
       if (engine_.idle()) co_return;
@@ -347,8 +364,8 @@ asio::awaitable<std::vector<ListItem>> Session::lsub() {
   co_return std::move(sink.items);
 }
 
-asio::awaitable<std::vector<base::Result<StatusItem>>> Session::statuses(std::vector<std::string> mailboxes, bool modseq,
-                                                                        bool pipelined) {
+asio::awaitable<std::vector<base::Result<StatusItem>>> Session::statuses(std::vector<std::string> mailboxes,
+                                                                         bool modseq, bool pipelined) {
   const char* items = modseq ? "(MESSAGES UIDNEXT UIDVALIDITY HIGHESTMODSEQ)" : "(MESSAGES UIDNEXT UIDVALIDITY)";
   std::vector<base::Result<StatusItem>> out;
   const std::size_t at_once = pipelined && (engine_.idle() && has("LITERAL+")) ? 100 : 1;
@@ -386,7 +403,8 @@ asio::awaitable<base::Result<Opened>> Session::open_mailbox(Verb verb, const std
   exists_ = sink.opened.exists;
   Opened& o = sink.opened;
   if (!o.uid_next) {
-    // Courier says it in STATUS only. Else the highest UID there is, plus one, is a lower bound as good (RFC 3501 §2.3.1.1).
+    // Courier says it in STATUS only. Else the highest UID there is, plus one, is a lower bound as good (RFC 3501
+    // §2.3.1.1).
     o.uid_next = base::Uid(1);
     const auto said = co_await status(mailbox, false);
     if (said && said->uid_next && *said->uid_next <= UINT32_MAX && said->uid_validity == o.uid_validity.value)
@@ -458,7 +476,8 @@ asio::awaitable<Answer> Session::append_multi(const std::string& mailbox, const 
   co_return std::move(answers.back());
 }
 
-asio::awaitable<std::vector<Answer>> Session::append_each(const std::string& mailbox, const std::vector<AppendItem>& items) {
+asio::awaitable<std::vector<Answer>> Session::append_each(const std::string& mailbox,
+                                                          const std::vector<AppendItem>& items) {
   Ignore ignore;
   std::vector<Answer> out;
   for (const auto& item : items) {

@@ -1,8 +1,8 @@
 // One authenticated IMAP connection, as a migration needs it: typed commands over the sans-IO engine.
 //
 // After log-in capability decides what is used (nothing is inferred from a server's name). Every operation throws
-// base::Failed when the connection is no longer usable; the session must then be dropped: half a literal may be on the wire.
-// A tagged NO or BAD is a value. One operation at a time.
+// base::Failed when the connection is no longer usable; the session must then be dropped: half a literal may be on the
+// wire. A tagged NO or BAD is a value. One operation at a time.
 //
 //   auto session = co_await Session::open(dialer, options);
 //   auto opened = co_await session->examine("INBOX");
@@ -36,14 +36,15 @@ struct SessionOptions {
 // What SELECT or EXAMINE said (RFC 3501 §6.3.1).
 struct Opened {
   base::UidValidity uid_validity;
-  base::Uid uid_next;       // a lower bound for every later message; found by UID FETCH * where the server does not say
+  base::Uid uid_next;  // a lower bound for every later message; found by UID FETCH * where the server does not say
   std::uint32_t exists = 0;
   base::ModSeq highest_modseq;
   std::optional<std::vector<std::string>> permanent_flags;  // nothing: the server did not say, all may be kept
   bool uid_not_sticky = false;
 };
 
-// Untagged responses of one command. full() asks for a pause in which drain() may wait for something, such as the store.
+// Untagged responses of one command. full() asks for a pause in which drain() may wait for something, such as the
+// store.
 class Sink {
  public:
   virtual ~Sink() = default;
@@ -64,8 +65,8 @@ struct AppendItem {
 
 class Session {
  public:
-  // Connects, makes the connection safe, logs in once, asks for capabilities. Refused: exit code login_refused, and Remedy
-  // ask_admin, or retry_later where the server said it is busy (F24: never "wrong password").
+  // Connects, makes the connection safe, logs in once, asks for capabilities. Refused: exit code login_refused, and
+  // Remedy ask_admin, or retry_later where the server said it is busy (F24: never "wrong password").
   static boost::asio::awaitable<std::unique_ptr<Session>> open(Dialer& dialer, SessionOptions options);
 
   bool has(std::string_view capability) const { return capabilities_.has(capability); }
@@ -82,8 +83,8 @@ class Session {
   boost::asio::awaitable<std::vector<ListItem>> lsub();
   boost::asio::awaitable<base::Result<StatusItem>> status(const std::string& mailbox, bool modseq);
   // Several at once, in one round trip if `pipelined`; same order as asked.
-  boost::asio::awaitable<std::vector<base::Result<StatusItem>>> statuses(std::vector<std::string> mailboxes, bool modseq,
-                                                                       bool pipelined);
+  boost::asio::awaitable<std::vector<base::Result<StatusItem>>> statuses(std::vector<std::string> mailboxes,
+                                                                         bool modseq, bool pipelined);
   boost::asio::awaitable<base::Result<Opened>> examine(const std::string& mailbox);
   boost::asio::awaitable<base::Result<Opened>> select(const std::string& mailbox);
   // A tagged NO or BAD is an error of Scope::mailbox. `items` in parentheses.
@@ -93,17 +94,19 @@ class Session {
   boost::asio::awaitable<Answer> subscribe(const std::string& mailbox);
   // UID STORE +FLAGS.SILENT or -FLAGS.SILENT; never plain FLAGS, which would take away what its user set (RFC 4549).
   boost::asio::awaitable<Answer> change_flags(base::Uid uid, char sign, std::vector<std::string> flags);
-  boost::asio::awaitable<Answer> expunge_one(base::Uid uid);  // UID STORE +FLAGS.SILENT (\Deleted), UID EXPUNGE; needs UIDPLUS
+  boost::asio::awaitable<Answer> expunge_one(
+      base::Uid uid);  // UID STORE +FLAGS.SILENT (\Deleted), UID EXPUNGE; needs UIDPLUS
 
   // All of them in one command (RFC 3502).
   boost::asio::awaitable<Answer> append_multi(const std::string& mailbox, const std::vector<AppendItem>& items);
   // One command each, sent without waiting where the server offers LITERAL+; answers in order.
-  boost::asio::awaitable<std::vector<Answer>> append_each(const std::string& mailbox, const std::vector<AppendItem>& items);
+  boost::asio::awaitable<std::vector<Answer>> append_each(const std::string& mailbox,
+                                                          const std::vector<AppendItem>& items);
   // A body of `octets` octets that the caller writes in pieces. begin: nothing = the server said "+", else its refusal
-  // (nothing was sent). Then write as often as needed, then finish, which alone sends the final CRLF that lets the server
-  // store it. To give up in between: drop the session.
-  boost::asio::awaitable<std::optional<Answer>> append_begin(const std::string& mailbox, const AppendItem& without_octets,
-                                                             std::uint64_t octets);
+  // (nothing was sent). Then write as often as needed, then finish, which alone sends the final CRLF that lets the
+  // server store it. To give up in between: drop the session.
+  boost::asio::awaitable<std::optional<Answer>> append_begin(const std::string& mailbox,
+                                                             const AppendItem& without_octets, std::uint64_t octets);
   boost::asio::awaitable<void> append_write(std::string_view piece);
   boost::asio::awaitable<Answer> append_finish();
 

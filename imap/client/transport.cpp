@@ -27,8 +27,8 @@ using base::Exit;
 using base::Remedy;
 using base::Scope;
 
-// One timer for the whole connection: it fires only when nothing moved in either direction for the limit, so a slow line is
-// never mistaken for a dead one (F17) and costs nothing per operation.
+// One timer for the whole connection: it fires only when nothing moved in either direction for the limit, so a slow
+// line is never mistaken for a dead one (F17) and costs nothing per operation.
 class Watchdog : public std::enable_shared_from_this<Watchdog> {
  public:
   Watchdog(const asio::any_io_executor& ex, std::chrono::seconds limit, tcp::socket& socket)
@@ -130,17 +130,20 @@ asio::awaitable<void> NetworkTransport::connect() {
   auto found = co_await resolver.async_resolve(endpoint_.host, std::to_string(endpoint_.port),
                                                asio::redirect_error(asio::use_awaitable, ec));
   if (ec)
-    throw base::Failed({Scope::account, Remedy::reconnect,
-                        fmt::format("Could not find the address of \"{}\": {}. Check the name and the DNS, then run again.",
-                                    base::printable(endpoint_.host), ec.message())});
+    throw base::Failed(
+        {Scope::account, Remedy::reconnect,
+         fmt::format("Could not find the address of \"{}\": {}. Check the name and the DNS, then run again.",
+                     base::printable(endpoint_.host), ec.message())});
   {
     Busy busy(*watchdog_);
     co_await asio::async_connect(socket_, found, asio::redirect_error(asio::use_awaitable, ec));
   }
   if (ec)
-    throw base::Failed({Scope::account, Remedy::reconnect,
-                        fmt::format("Could not connect to {}: {}. Check that the server runs, the port and the firewall, "
-                                    "then run again.", where(), watchdog_->fired() ? "no answer" : ec.message())});
+    throw base::Failed(
+        {Scope::account, Remedy::reconnect,
+         fmt::format("Could not connect to {}: {}. Check that the server runs, the port and the firewall, "
+                     "then run again.",
+                     where(), watchdog_->fired() ? "no answer" : ec.message())});
   socket_.set_option(tcp::no_delay(true), ec);
   socket_.set_option(asio::socket_base::keep_alive(true), ec);
   if (endpoint_.tls == base::TlsMode::tls) co_await start_tls();
@@ -156,8 +159,9 @@ asio::awaitable<void> NetworkTransport::start_tls() {
   } else {
     context_->load_verify_file(endpoint_.ca_file, ec);
     if (ec)
-      throw base::Failed({Scope::run, Remedy::ask_admin,
-                          fmt::format("Could not read the CA certificates from \"{}\": {}.", endpoint_.ca_file, ec.message())});
+      throw base::Failed(
+          {Scope::run, Remedy::ask_admin,
+           fmt::format("Could not read the CA certificates from \"{}\": {}.", endpoint_.ca_file, ec.message())});
   }
   tls_.emplace(socket_, *context_);
   SSL* ssl = tls_->native_handle();
@@ -190,21 +194,25 @@ asio::awaitable<void> NetworkTransport::start_tls() {
   for (const auto& pin : endpoint_.pins)
     if (base::iequals(pin, fingerprint)) co_return;
   if (!endpoint_.pins.empty())
-    throw base::Failed({Scope::run, Remedy::ask_admin,
-                        fmt::format("The certificate of {} is {}, not the pinned one. Somebody may be in between, or the "
-                                    "certificate was renewed: ask whoever runs that server before you change the pin. "
-                                    "No password was sent.", where(), fingerprint)});
+    throw base::Failed(
+        {Scope::run, Remedy::ask_admin,
+         fmt::format("The certificate of {} is {}, not the pinned one. Somebody may be in between, or the "
+                     "certificate was renewed: ask whoever runs that server before you change the pin. "
+                     "No password was sent.",
+                     where(), fingerprint)});
   if (first_error == X509_V_OK) co_return;
   const bool nameless = first_error == X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT ||
                         first_error == X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN ||
                         first_error == X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY ||
                         first_error == X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE;
   if (nameless && endpoint_.accept_unknown && endpoint_.accept_unknown(fingerprint)) co_return;
-  throw base::Failed({Scope::run, Remedy::ask_admin,
-                      fmt::format("The certificate of {} cannot be trusted: {}. Its fingerprint is {}. No password was sent. "
-                                  "If that is the right server's fingerprint, run again with --{}-pin {}; or give the CA "
-                                  "with --{}-ca FILE.", where(), X509_verify_cert_error_string(first_error), fingerprint,
-                                  endpoint_.side, fingerprint, endpoint_.side)});
+  throw base::Failed(
+      {Scope::run, Remedy::ask_admin,
+       fmt::format("The certificate of {} cannot be trusted: {}. Its fingerprint is {}. No password was sent. "
+                   "If that is the right server's fingerprint, run again with --{}-pin {}; or give the CA "
+                   "with --{}-ca FILE.",
+                   where(), X509_verify_cert_error_string(first_error), fingerprint, endpoint_.side, fingerprint,
+                   endpoint_.side)});
 }
 
 asio::awaitable<std::size_t> NetworkTransport::read_some(asio::mutable_buffer into) {

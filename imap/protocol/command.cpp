@@ -11,24 +11,42 @@ namespace {
 
 std::string_view verb_text(Verb v) {
   switch (v) {
-    case Verb::capability: return "CAPABILITY";
-    case Verb::starttls: return "STARTTLS";
-    case Verb::login: return "LOGIN";
-    case Verb::authenticate_plain: return "AUTHENTICATE PLAIN";
-    case Verb::noop: return "NOOP";
-    case Verb::logout: return "LOGOUT";
-    case Verb::namespaces: return "NAMESPACE";
-    case Verb::list: return "LIST";
-    case Verb::lsub: return "LSUB";
-    case Verb::status: return "STATUS";
-    case Verb::examine: return "EXAMINE";
-    case Verb::uid_fetch: return "UID FETCH";
-    case Verb::select: return "SELECT";
-    case Verb::create: return "CREATE";
-    case Verb::subscribe: return "SUBSCRIBE";
-    case Verb::append: return "APPEND";
-    case Verb::uid_store: return "UID STORE";
-    case Verb::uid_expunge: return "UID EXPUNGE";
+    case Verb::capability:
+      return "CAPABILITY";
+    case Verb::starttls:
+      return "STARTTLS";
+    case Verb::login:
+      return "LOGIN";
+    case Verb::authenticate_plain:
+      return "AUTHENTICATE PLAIN";
+    case Verb::noop:
+      return "NOOP";
+    case Verb::logout:
+      return "LOGOUT";
+    case Verb::namespaces:
+      return "NAMESPACE";
+    case Verb::list:
+      return "LIST";
+    case Verb::lsub:
+      return "LSUB";
+    case Verb::status:
+      return "STATUS";
+    case Verb::examine:
+      return "EXAMINE";
+    case Verb::uid_fetch:
+      return "UID FETCH";
+    case Verb::select:
+      return "SELECT";
+    case Verb::create:
+      return "CREATE";
+    case Verb::subscribe:
+      return "SUBSCRIBE";
+    case Verb::append:
+      return "APPEND";
+    case Verb::uid_store:
+      return "UID STORE";
+    case Verb::uid_expunge:
+      return "UID EXPUNGE";
   }
   return "NOOP";
 }
@@ -51,9 +69,8 @@ Command& Command::string(std::string_view text) {
     throw base::Failed({base::Scope::account, base::Remedy::ask_admin,
                         fmt::format("The text \"{}\" holds a NUL or a line end and cannot be sent to a mail server.",
                                     verb_ == Verb::login ? "***" : base::printable(text))});
-  const bool plain = text.size() <= 1000 && std::all_of(text.begin(), text.end(), [](char c) {
-    return static_cast<unsigned char>(c) < 0x80;
-  });
+  const bool plain = text.size() <= 1000 &&
+                     std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; });
   if (plain) {
     std::string& t = last().text;
     t += " \"";

@@ -1,5 +1,5 @@
-// The only place where octets for a server are put together (S19): typed parts, quoting and literals chosen by content, no
-// concatenation of names into text anywhere else.
+// The only place where octets for a server are put together (S19): typed parts, quoting and literals chosen by content,
+// no concatenation of names into text anywhere else.
 #pragma once
 
 #include <cstdint>
@@ -12,9 +12,25 @@
 namespace imap {
 
 enum class Verb : std::uint8_t {
-  capability, starttls, login, authenticate_plain, noop, logout, namespaces, list, lsub, status, examine, uid_fetch,
+  capability,
+  starttls,
+  login,
+  authenticate_plain,
+  noop,
+  logout,
+  namespaces,
+  list,
+  lsub,
+  status,
+  examine,
+  uid_fetch,
   // From here on commands change something on the server, if only what it remembers of the session.
-  select, create, subscribe, append, uid_store, uid_expunge,
+  select,
+  create,
+  subscribe,
+  append,
+  uid_store,
+  uid_expunge,
 };
 
 // What a source session and a dry run may send (I7, I8); the engine refuses the rest.
@@ -26,8 +42,8 @@ class Command {
 
   // Fixed words and numbers of ours.
   Command& word(std::string_view text);
-  // Any text; quoted, or a literal where quoting cannot carry it. Throws Failed for NUL, CR or LF: they could only be meant
-  // to smuggle a second command.
+  // Any text; quoted, or a literal where quoting cannot carry it. Throws Failed for NUL, CR or LF: they could only be
+  // meant to smuggle a second command.
   Command& string(std::string_view text);
   // A parenthesised list of flags as they are: each must be a flag (is_flag).
   Command& flags(const std::vector<std::string>& names);
@@ -43,8 +59,8 @@ class Command {
  private:
   friend class Engine;
   struct Part {
-    std::string text;          // sent as it is
-    std::string own;           // a literal's octets, unless borrowed
+    std::string text;  // sent as it is
+    std::string own;   // a literal's octets, unless borrowed
     std::string_view borrowed;
     bool literal = false;
     bool streamed = false;

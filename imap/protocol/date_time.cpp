@@ -75,8 +75,8 @@ std::string format_date_time(const DateTime& d) {
   m[0] = static_cast<char>(m[0] - 32);
   const int z = d.zone_minutes < 0 ? -d.zone_minutes : d.zone_minutes;
   return fmt::format("{:2}-{}-{:04} {:02}:{:02}:{:02} {}{:02}{:02}", static_cast<unsigned>(ymd.day()), m,
-                     static_cast<int>(ymd.year()), s / 3600, s / 60 % 60, s % 60, d.zone_minutes < 0 ? '-' : '+', z / 60,
-                     z % 60);
+                     static_cast<int>(ymd.year()), s / 3600, s / 60 % 60, s % 60, d.zone_minutes < 0 ? '-' : '+',
+                     z / 60, z % 60);
 }
 
 std::optional<DateTime> parse_rfc5322_date(std::string_view text) {
@@ -101,8 +101,17 @@ std::optional<DateTime> parse_rfc5322_date(std::string_view text) {
   if (words[2].size() == 2) year += year < 50 ? 2000 : 1900;  // RFC 5322 §4.3
   int z = 0;
   if (words.size() > 4) {
-    static constexpr std::array<std::pair<std::string_view, int>, 11> kZones = {{{"ut", 0}, {"gmt", 0}, {"z", 0},
-        {"est", -300}, {"edt", -240}, {"cst", -360}, {"cdt", -300}, {"mst", -420}, {"mdt", -360}, {"pst", -480}, {"pdt", -420}}};
+    static constexpr std::array<std::pair<std::string_view, int>, 11> kZones = {{{"ut", 0},
+                                                                                 {"gmt", 0},
+                                                                                 {"z", 0},
+                                                                                 {"est", -300},
+                                                                                 {"edt", -240},
+                                                                                 {"cst", -360},
+                                                                                 {"cdt", -300},
+                                                                                 {"mst", -420},
+                                                                                 {"mdt", -360},
+                                                                                 {"pst", -480},
+                                                                                 {"pdt", -420}}};
     if (const auto offset = zone(words[4])) z = *offset;
     else if (words[4].size() == 5 && (words[4][0] == '+' || words[4][0] == '-')) return std::nullopt;
     else

@@ -19,9 +19,10 @@ bool Engine::synchronising(const Command::Part& part) const {
 
 void Engine::submit(Command command) {
   if (access_ == Access::read_only && !reads_only(command.verb()))
-    throw base::Failed({Scope::run, Remedy::ask_admin,
-                        fmt::format("Internal error: {} was about to be sent on a read-only connection. Nothing was sent.",
-                                    command.trace())});
+    throw base::Failed(
+        {Scope::run, Remedy::ask_admin,
+         fmt::format("Internal error: {} was about to be sent on a read-only connection. Nothing was sent.",
+                     command.trace())});
   if (waiting_.empty()) finished_.clear();
   Sent s{std::move(command), fmt::format("{}{}", tag_prefix_, next_tag_++)};
   // The octets of each part are fixed here once, so that output() can hand out views.
@@ -136,9 +137,10 @@ base::Result<std::optional<Event>> Engine::next() {
     waiting_.erase(it);
     return std::optional<Event>(std::move(answer));
   }
-  return base::fail(Scope::account, Remedy::reconnect,
-                    fmt::format("The server answered a command that was not sent (tag \"{}\"). The connection is dropped.",
-                                base::printable(tagged.tag)));
+  return base::fail(
+      Scope::account, Remedy::reconnect,
+      fmt::format("The server answered a command that was not sent (tag \"{}\"). The connection is dropped.",
+                  base::printable(tagged.tag)));
 }
 
 }  // namespace imap

@@ -1,9 +1,9 @@
 // The IMAP client without a network: commands in, octets out; octets in, events out.
 //
-// Guarantees: only a tagged response ends a command; a tag that was never fully sent, or was answered before, is an error
-// that ends the session (S3, F14); a synchronising literal leaves only after its "+"; non-synchronising literals are used
-// only where the server offered them (RFC 7888); a read-only engine refuses every command that could change something.
-// Thread rule: none of its own; one caller at a time.
+// Guarantees: only a tagged response ends a command; a tag that was never fully sent, or was answered before, is an
+// error that ends the session (S3, F14); a synchronising literal leaves only after its "+"; non-synchronising literals
+// are used only where the server offered them (RFC 7888); a read-only engine refuses every command that could change
+// something. Thread rule: none of its own; one caller at a time.
 //
 //   engine.submit(Command(Verb::noop));
 //   transport.write(engine.output());          // "x1 NOOP\r\n"
@@ -73,9 +73,9 @@ class Engine {
   struct Sent {
     Command command;
     std::string tag;
-    std::size_t part = 0;       // next part to leave
-    bool await_plus = false;    // the literal of parts[part - 1] waits for "+"
-    bool streaming = false;     // the caller is sending it
+    std::size_t part = 0;     // next part to leave
+    bool await_plus = false;  // the literal of parts[part - 1] waits for "+"
+    bool streaming = false;   // the caller is sending it
     bool all_out = false;
   };
   bool synchronising(const Command::Part& part) const;
@@ -87,7 +87,7 @@ class Engine {
   LiteralMode mode_ = LiteralMode::synchronising;
   std::uint64_t next_tag_ = 1;
   std::deque<Sent> waiting_;
-  std::deque<Sent> finished_;  // answered early, perhaps while their octets are still being written
+  std::deque<Sent> finished_;          // answered early, perhaps while their octets are still being written
   std::string reply_, leaving_reply_;  // to a challenge
 };
 

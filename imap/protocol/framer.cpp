@@ -74,14 +74,16 @@ base::Result<std::optional<Frame>> Framer::next() {
     if (lf == std::string::npos) {
       scan_ = in_.size();
       if (now_.text.size() + in_.size() - at_ > limits_.text)
-        return tl::unexpected(protocol_error(fmt::format(
-            "The server sent a response line longer than {}. The connection is dropped.", base::human_octets(limits_.text))));
+        return tl::unexpected(
+            protocol_error(fmt::format("The server sent a response line longer than {}. The connection is dropped.",
+                                       base::human_octets(limits_.text))));
       return std::optional<Frame>{};
     }
     std::string_view line = std::string_view(in_).substr(at_, lf - at_);
     if (line.ends_with('\r')) line.remove_suffix(1);
     if (now_.text.size() + line.size() > limits_.text)
-      return tl::unexpected(protocol_error("The server sent a response line that is too long. The connection is dropped."));
+      return tl::unexpected(
+          protocol_error("The server sent a response line that is too long. The connection is dropped."));
     at_ = scan_ = lf + 1;
     const bool first = now_.text.empty();
     const auto digits = first && ends_in_free_text(line) ? std::nullopt : announced(line);
@@ -95,11 +97,14 @@ base::Result<std::optional<Frame>> Framer::next() {
     for (const char c : *digits) {
       size = size * 10 + static_cast<std::uint64_t>(c - '0');
       if (size > limits_.literal)
-        return tl::unexpected(protocol_error(fmt::format("The server announced a literal of {} octets, more than we accept. "
-                                                         "The connection is dropped.", base::printable(*digits))));
+        return tl::unexpected(
+            protocol_error(fmt::format("The server announced a literal of {} octets, more than we accept. "
+                                       "The connection is dropped.",
+                                       base::printable(*digits))));
     }
     if (now_.literals.size() == limits_.literals)
-      return tl::unexpected(protocol_error("The server sent a response with too many literals. The connection is dropped."));
+      return tl::unexpected(
+          protocol_error("The server sent a response with too many literals. The connection is dropped."));
     now_.text += '\n';
     const bool large = size > limits_.inline_literal;
     now_.literals.push_back(Literal{{}, size, large});

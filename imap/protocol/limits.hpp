@@ -7,11 +7,11 @@
 namespace imap {
 
 struct Limits {
-  std::size_t text = 256 * 1024;               // octets of one response outside literals
-  std::size_t literals = 64;                   // literals in one response
-  std::size_t inline_literal = 1024 * 1024;    // a literal up to this is kept; a larger one leaves in chunks
+  std::size_t text = 256 * 1024;                      // octets of one response outside literals
+  std::size_t literals = 64;                          // literals in one response
+  std::size_t inline_literal = 1024 * 1024;           // a literal up to this is kept; a larger one leaves in chunks
   std::uint64_t literal = 4ull * 1024 * 1024 * 1024;  // a literal announced larger is refused
-  int depth = 32;                              // nested parentheses
+  int depth = 32;                                     // nested parentheses
 };
 
 }  // namespace imap

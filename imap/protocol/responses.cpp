@@ -20,7 +20,8 @@ struct Malformed {
 
 class Reader {
  public:
-  Reader(Response& response, const Limits& limits) : text_(response.text), literals_(response.literals), limits_(limits) {}
+  Reader(Response& response, const Limits& limits)
+      : text_(response.text), literals_(response.literals), limits_(limits) {}
 
   bool at_end() const { return at_ >= text_.size(); }
   char peek() const { return at_end() ? '\0' : text_[at_]; }
@@ -75,7 +76,9 @@ class Reader {
     }
   }
 
-  bool at_literal() const { return peek() == '{' || (peek() == '~' && at_ + 1 < text_.size() && text_[at_ + 1] == '{'); }
+  bool at_literal() const {
+    return peek() == '{' || (peek() == '~' && at_ + 1 < text_.size() && text_[at_ + 1] == '{');
+  }
   Literal literal() {
     const auto end = text_.find('\n', at_);
     if (end == std::string_view::npos || next_literal_ >= literals_.size()) throw Malformed{"literal expected"};
@@ -285,12 +288,15 @@ std::string StatusLine::verbatim() const {
   static constexpr const char* kWords[] = {"OK", "NO", "BAD", "BYE", "PREAUTH"};
   std::string out = kWords[static_cast<int>(status)];
   if (!code.name.empty())
-    out += code.arguments.empty() ? fmt::format(" [{}]", code.name) : fmt::format(" [{} {}]", code.name, code.arguments);
+    out +=
+        code.arguments.empty() ? fmt::format(" [{}]", code.name) : fmt::format(" [{} {}]", code.name, code.arguments);
   if (!text.empty()) out += " " + text;
   return base::printable(out);
 }
 
-bool Capabilities::has(std::string_view name) const { return std::find(names.begin(), names.end(), name) != names.end(); }
+bool Capabilities::has(std::string_view name) const {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
 
 Capabilities parse_capabilities(std::string_view text) {
   Capabilities c;
@@ -319,8 +325,8 @@ base::Result<AnyResponse> parse_response(Response response, const Limits& limits
     const auto rest = text.substr(space + 1);
     if (const auto status = status_word(rest.substr(0, rest.find(' '))); status && *status <= Status::bad) {
       Tagged t;
-      static_cast<StatusLine&>(t) =
-          status_line(*status, rest.find(' ') == std::string_view::npos ? std::string_view{} : rest.substr(rest.find(' ')));
+      static_cast<StatusLine&>(t) = status_line(
+          *status, rest.find(' ') == std::string_view::npos ? std::string_view{} : rest.substr(rest.find(' ')));
       t.tag = std::string(tag);
       return AnyResponse(std::move(t));
     }

@@ -83,8 +83,8 @@ using Untagged =
     std::variant<StatusLine, Capabilities, ListItem, StatusItem, Flags, Exists, Expunged, Fetched, Namespaces, Other>;
 using AnyResponse = std::variant<Tagged, Continuation, Untagged>;
 
-// Never throws for what the peer sent; an untagged response that does not parse becomes Other with `why`. An error means
-// that not even the kind could be told: the session must be dropped.
+// Never throws for what the peer sent; an untagged response that does not parse becomes Other with `why`. An error
+// means that not even the kind could be told: the session must be dropped.
 base::Result<AnyResponse> parse_response(Response response, const Limits& limits = {});
 // The names in a capability list, wherever it stood.
 Capabilities parse_capabilities(std::string_view text);

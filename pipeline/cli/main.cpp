@@ -31,7 +31,8 @@ namespace json = boost::json;
 using base::Exit;
 using namespace pipeline;
 
-// Mail and passwords pass through this process: no core file, no ptrace by the same user, no file readable by others (S24, S25).
+// Mail and passwords pass through this process: no core file, no ptrace by the same user, no file readable by others
+// (S24, S25).
 void harden() {
   const rlimit none{0, 0};
   setrlimit(RLIMIT_CORE, &none);
@@ -49,7 +50,8 @@ int inspect(const Settings& s) {
     print(extract::describe(c));
     return 0;
   }
-  const auto mapping = s.source_mapping.empty() ? extract::default_mapping() : base::or_throw(extract::read_mapping(s.source_mapping));
+  const auto mapping =
+      s.source_mapping.empty() ? extract::default_mapping() : base::or_throw(extract::read_mapping(s.source_mapping));
   print(base::or_throw(extract::inspect_4d(s.source_path.empty() ? extract::kDefault4dPath : s.source_path, mapping)));
   return 0;
 }
@@ -66,8 +68,9 @@ int report(const CommandLine& c) {
   const auto runs = state::runs(store.db());
   const auto* r = chosen_run(runs, c.run);
   if (r == nullptr || r->report.empty())
-    throw base::Failed({base::Scope::run, base::Remedy::ask_admin, fmt::format("There is no report in {}{}; \"4d2kms status\" lists the runs.", c.settings.state,
-                                                                               c.run ? fmt::format(" for run {}", *c.run) : std::string())});
+    throw base::Failed({base::Scope::run, base::Remedy::ask_admin,
+                        fmt::format("There is no report in {}{}; \"4d2kms status\" lists the runs.", c.settings.state,
+                                    c.run ? fmt::format(" for run {}", *c.run) : std::string())});
   const auto value = json::parse(r->report);
   print(c.settings.json ? r->report + "\n" : report_text(value.as_object()));
   return 0;
@@ -82,18 +85,28 @@ int status(const CommandLine& c) {
   if (c.settings.json) {
     json::array list;
     for (const auto& r : runs)
-      list.push_back({{"run", r.id.value}, {"command", r.command}, {"started", r.started}, {"ended", r.ended}, {"exit", r.exit}, {"appended", r.appended}, {"octets", r.octets}});
-    json::object o{{"inventory", total.inventory}, {"bound", total.bound}, {"verified", total.verified}, {"quarantined", total.quarantined}, {"pending", total.pending},
-                   {"gone", total.gone}, {"excluded", total.excluded}, {"runs", std::move(list)}};
+      list.push_back({{"run", r.id.value},
+                      {"command", r.command},
+                      {"started", r.started},
+                      {"ended", r.ended},
+                      {"exit", r.exit},
+                      {"appended", r.appended},
+                      {"octets", r.octets}});
+    json::object o{{"inventory", total.inventory},     {"bound", total.bound},     {"verified", total.verified},
+                   {"quarantined", total.quarantined}, {"pending", total.pending}, {"gone", total.gone},
+                   {"excluded", total.excluded},       {"runs", std::move(list)}};
     print(json::serialize(o) + "\n");
     return 0;
   }
-  print(fmt::format("{} in the inventory: {} on the target ({} verified), {} pending, {} quarantined, {} gone, {} excluded.\n\n", base::plural(total.inventory, "message"),
-                    base::human_count(total.bound), base::human_count(total.verified), base::human_count(total.pending), base::human_count(total.quarantined),
-                    base::human_count(total.gone), base::human_count(total.excluded)));
+  print(fmt::format(
+      "{} in the inventory: {} on the target ({} verified), {} pending, {} quarantined, {} gone, {} excluded.\n\n",
+      base::plural(total.inventory, "message"), base::human_count(total.bound), base::human_count(total.verified),
+      base::human_count(total.pending), base::human_count(total.quarantined), base::human_count(total.gone),
+      base::human_count(total.excluded)));
   std::vector<std::vector<std::string>> rows = {{"RUN", "COMMAND", "SENT", "SIZE", "EXIT"}};
   for (const auto& r : runs)
-    rows.push_back({std::to_string(r.id.value), r.command, base::human_count(r.appended), base::human_octets(r.octets), r.ended == 0 ? "did not end" : std::to_string(r.exit)});
+    rows.push_back({std::to_string(r.id.value), r.command, base::human_count(r.appended), base::human_octets(r.octets),
+                    r.ended == 0 ? "did not end" : std::to_string(r.exit)});
   print(base::table(rows, {0, 2, 3, 4}));
   return 0;
 }
@@ -110,23 +123,33 @@ struct Stages {
 asio::awaitable<void> make_plan(Stages* s) {
   s->planned = co_await s->m.plan();
   const std::string content = json::serialize(to_json(*s->planned)), print_ = fingerprint(*s->planned);
-  auto save = [at = s->m.clock().unix_seconds(), content, print_](state::Db& db) { return state::save_plan(db, at, print_, content); };
+  auto save = [at = s->m.clock().unix_seconds(), content, print_](state::Db& db) {
+    return state::save_plan(db, at, print_, content);
+  };
   s->plan_id = co_await s->m.store().run(std::move(save));
 }
 
 asio::awaitable<void> apply_saved_plan(Stages* s) {
-  auto query = [id = s->line.plan](state::Db& db) { return state::plan(db, id ? std::optional(state::PlanId(*id)) : std::nullopt); };
+  auto query = [id = s->line.plan](state::Db& db) {
+    return state::plan(db, id ? std::optional(state::PlanId(*id)) : std::nullopt);
+  };
   const auto saved = co_await s->m.store().run(std::move(query));
   if (!saved)
-    throw base::Failed({base::Scope::run, base::Remedy::ask_admin, s->line.plan ? fmt::format("There is no plan {}. \"4d2kms plan\" makes one.", *s->line.plan) : "There is no plan yet. \"4d2kms plan\" makes one.", Exit::usage});
+    throw base::Failed({base::Scope::run, base::Remedy::ask_admin,
+                        s->line.plan ? fmt::format("There is no plan {}. \"4d2kms plan\" makes one.", *s->line.plan)
+                                     : "There is no plan yet. \"4d2kms plan\" makes one.",
+                        Exit::usage});
   s->planned = co_await s->m.plan();
   s->plan_id = saved->id;
   if (fingerprint(*s->planned) == saved->fingerprint) co_return;
   std::string what;
-  for (const auto& c : changes(json::parse(saved->content).as_object(), to_json(*s->planned))) what += "\n  " + base::printable(c);
+  for (const auto& c : changes(json::parse(saved->content).as_object(), to_json(*s->planned)))
+    what += "\n  " + base::printable(c);
   throw base::Failed({base::Scope::run, base::Remedy::ask_admin,
-                      fmt::format("Plan {} is stale; nothing was done. Since it was made, this has changed:{}\nLook at a new one (4d2kms plan), then load that.",
-                                  saved->id.value, what), Exit::plan_stale});
+                      fmt::format("Plan {} is stale; nothing was done. Since it was made, this has changed:{}\nLook at "
+                                  "a new one (4d2kms plan), then load that.",
+                                  saved->id.value, what),
+                      Exit::plan_stale});
 }
 
 asio::awaitable<void> stages(Stages* s) {
@@ -136,7 +159,9 @@ asio::awaitable<void> stages(Stages* s) {
   if (command == "extract" || command == "run" || (command == "plan" && settings.refresh)) {
     co_await m.extract();
   } else if (command == "plan") {
-    auto query = [](state::Db& db) { return db.integer("SELECT count(*) FROM account WHERE inventoried IS NULL AND skip=''"); };
+    auto query = [](state::Db& db) {
+      return db.integer("SELECT count(*) FROM account WHERE inventoried IS NULL AND skip=''");
+    };
     if (co_await m.store().run(std::move(query)) > 0) co_await m.extract();
   }
   if (m.stopping() || command == "extract") co_return;
@@ -209,7 +234,8 @@ int work(CommandLine line) {
   asio::io_context io(1);
   Terminal terminal(settings.quiet, settings.json);
   state::Store store(settings.state, state::Store::Mode::create);
-  auto log = terminal.logger(settings.log_file.empty() ? settings.state + "/4d2kms.log" : settings.log_file, settings.verbose);
+  auto log =
+      terminal.logger(settings.log_file.empty() ? settings.state + "/4d2kms.log" : settings.log_file, settings.verbose);
   auto dialer = imap::network_dialer();
   base::SystemClock clock;
   Migration m(settings, store, *dialer, clock, log);
@@ -221,7 +247,8 @@ int work(CommandLine line) {
   const auto run = state::begin_run(store.db(), line.command, std::nullopt, started);
   m.set_run(run);
   const auto finish = [&](int exit, const std::string& text) {
-    state::end_run(store.db(), run, exit, m.progress().load.appended, m.progress().load.octets, text, clock.unix_seconds());
+    state::end_run(store.db(), run, exit, m.progress().load.appended, m.progress().load.octets, text,
+                   clock.unix_seconds());
   };
   try {
     drive(m, terminal, io, stages(&s));
@@ -230,19 +257,26 @@ int work(CommandLine line) {
     throw;
   }
   if (line.command == "plan" && !m.stopping()) {
-    print(settings.json ? json::serialize(to_json(*s.planned)) + "\n" : to_text(*s.planned, s.plan_id->value, fingerprint(*s.planned)));
-    const bool none_moves = std::all_of(s.planned->accounts.begin(), s.planned->accounts.end(), [](const auto& a) { return !a.skip.empty(); });
-    const bool any_skip = std::any_of(s.planned->accounts.begin(), s.planned->accounts.end(), [](const auto& a) { return !a.skip.empty(); });
-    const Exit exit = m.refused_logins() > 0 && none_moves ? Exit::login_refused : any_skip ? Exit::incomplete : Exit::done;
+    print(settings.json ? json::serialize(to_json(*s.planned)) + "\n"
+                        : to_text(*s.planned, s.plan_id->value, fingerprint(*s.planned)));
+    const bool none_moves = std::all_of(s.planned->accounts.begin(), s.planned->accounts.end(),
+                                        [](const auto& a) { return !a.skip.empty(); });
+    const bool any_skip = std::any_of(s.planned->accounts.begin(), s.planned->accounts.end(),
+                                      [](const auto& a) { return !a.skip.empty(); });
+    const Exit exit = m.refused_logins() > 0 && none_moves ? Exit::login_refused
+                      : any_skip                           ? Exit::incomplete
+                                                           : Exit::done;
     finish(static_cast<int>(exit), "");
-    if (!settings.quiet && !settings.json) terminal.line(fmt::format("To do exactly this: 4d2kms load --plan {} with the same options.", s.plan_id->value));
+    if (!settings.quiet && !settings.json)
+      terminal.line(fmt::format("To do exactly this: 4d2kms load --plan {} with the same options.", s.plan_id->value));
     return static_cast<int>(exit);
   }
   auto row = state::runs(store.db()).back();
   row.ended = clock.unix_seconds();
   row.appended = m.progress().load.appended;
   row.octets = m.progress().load.octets;
-  auto report = make_report(store.db(), s.verified, row, [&m](const std::string& a) { return m.selected(a); }, m.stopping());
+  auto report = make_report(
+      store.db(), s.verified, row, [&m](const std::string& a) { return m.selected(a); }, m.stopping());
   Verdict verdict = verdict_of(report);
   if (line.command == "extract") {
     // An inventory alone is complete when every account has one.
@@ -254,7 +288,8 @@ int work(CommandLine line) {
       skipped += !a.skip.empty();
       if (a.skip.empty() && !a.error.empty()) print(fmt::format("{}: {}\n", a.address, a.error));
     }
-    print(fmt::format("{} in the inventory, {}; {} skipped, {} with an error.\n", base::plural(total.inventory, "message"), base::human_octets(total.octets),
+    print(fmt::format("{} in the inventory, {}; {} skipped, {} with an error.\n",
+                      base::plural(total.inventory, "message"), base::human_octets(total.octets),
                       base::plural(skipped, "account"), base::plural(errors, "account")));
     verdict.exit = m.stopping() ? Exit::interrupted : errors > 0 ? Exit::incomplete : Exit::done;
   }

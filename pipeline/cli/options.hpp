@@ -13,7 +13,7 @@ struct CommandLine {
   Settings settings;
   std::optional<std::int64_t> plan;
   std::optional<std::int64_t> run;
-  int exit = -1;        // >= 0: everything has been said (--help, --version, a usage error)
+  int exit = -1;  // >= 0: everything has been said (--help, --version, a usage error)
 };
 
 // Wipes a --target-pass in argv before anything else sees it (S23).

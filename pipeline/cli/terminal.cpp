@@ -44,7 +44,9 @@ std::shared_ptr<spdlog::logger> Terminal::logger(const std::string& file, bool v
       to_file->set_pattern("%Y-%m-%dT%H:%M:%S.%e %l %v");
       sinks.push_back(to_file);
     } catch (const spdlog::spdlog_ex& e) {
-      throw base::Failed({base::Scope::run, base::Remedy::ask_admin, fmt::format("Could not write the log: {}. Give another place with --log-file FILE.", e.what())});
+      throw base::Failed(
+          {base::Scope::run, base::Remedy::ask_admin,
+           fmt::format("Could not write the log: {}. Give another place with --log-file FILE.", e.what())});
     }
   }
   auto log = std::make_shared<spdlog::logger>("4d2kms", sinks.begin(), sinks.end());
@@ -73,7 +75,9 @@ std::string Terminal::text(const Progress& p, std::chrono::milliseconds now) {
     out = fmt::format("{}: {} of {} messages", p.stage, base::human_count(done), base::human_count(p.total));
     if (p.stage == "copy") out += fmt::format(", {}", base::human_octets(p.load.octets));
     out += fmt::format(", {:.0f} a second", rate);
-    if (rate > 0.5 && p.total > done) out += fmt::format(", about {} to go", base::human_duration(std::chrono::milliseconds(static_cast<std::int64_t>(static_cast<double>(p.total - done) / rate * 1000))));
+    if (rate > 0.5 && p.total > done)
+      out += fmt::format(", about {} to go", base::human_duration(std::chrono::milliseconds(static_cast<std::int64_t>(
+                                                 static_cast<double>(p.total - done) / rate * 1000))));
     out += fmt::format("; {} running, {} of {} accounts done", p.running, p.accounts_done, p.accounts);
   } else {
     out = fmt::format("{}: {} of {} accounts done, {} running", p.stage, p.accounts_done, p.accounts, p.running);
@@ -92,8 +96,11 @@ void Terminal::show(const Progress& p, std::chrono::milliseconds now) {
   if (json_) {
     if (now - last_line_ < std::chrono::seconds(1)) return;
     last_line_ = now;
-    boost::json::object o{{"progress", p.stage}, {"accounts_done", p.accounts_done}, {"accounts", p.accounts}, {"messages_done", p.stage == "verify" ? p.verified : p.load.settled},
-                          {"messages", p.total}, {"octets", p.load.octets}, {"waiting", p.waiting}};
+    boost::json::object o{
+        {"progress", p.stage},    {"accounts_done", p.accounts_done},
+        {"accounts", p.accounts}, {"messages_done", p.stage == "verify" ? p.verified : p.load.settled},
+        {"messages", p.total},    {"octets", p.load.octets},
+        {"waiting", p.waiting}};
     std::fprintf(stderr, "%s\n", boost::json::serialize(o).c_str());
   } else if (tty_) {
     std::fprintf(stderr, "\r\x1b[K%s", text(p, now).substr(0, 200).c_str());

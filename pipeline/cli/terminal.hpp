@@ -6,7 +6,9 @@
 
 #include "pipeline/migration.hpp"
 
-namespace spdlog { class logger; }
+namespace spdlog {
+class logger;
+}
 
 namespace pipeline {
 

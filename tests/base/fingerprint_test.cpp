@@ -18,11 +18,14 @@ std::string canonical(std::string s) {
 
 TEST(Fingerprint, E1SurvivesWhatHonestServersChange) {
   const std::string original = "Subject: x\r\n\r\nbody\r\n";
-  for (const std::string& changed : {std::string("Subject: x\n\nbody\n"), std::string("Subject: x\r\n\r\nbody"), std::string("Subject: x\r\r\n\r\nbody\r\n\r\n")}) {
+  for (const std::string& changed : {std::string("Subject: x\n\nbody\n"), std::string("Subject: x\r\n\r\nbody"),
+                                     std::string("Subject: x\r\r\n\r\nbody\r\n\r\n")}) {
     EXPECT_EQ(fingerprint(original).e1, fingerprint(changed).e1);
     EXPECT_NE(fingerprint(original).e0, fingerprint(changed).e0);
   }
-  EXPECT_EQ(fingerprint(std::string("a\0b", 3)).e1, fingerprint("a\x80" "b").e1);
+  EXPECT_EQ(fingerprint(std::string("a\0b", 3)).e1, fingerprint("a\x80"
+                                                                "b")
+                                                        .e1);
 }
 
 TEST(Fingerprint, E1TellsMessagesApart) {
@@ -47,13 +50,18 @@ TEST(Fingerprint, IsTheSameHoweverTheOctetsAreSplit) {
 }
 
 TEST(Fingerprint, E1xIsThereForRawHeadersAndSurvivesCyrus) {
-  const std::string raw = "Subject: \xc3\x9c" "bersicht?\r\n\r\nbody \xc3\x9c\r\n", munged = "Subject: XXbersicht?\r\n\r\nbody \xc3\x9c\r\n";
+  const std::string raw =
+                        "Subject: \xc3\x9c"
+                        "bersicht?\r\n\r\nbody \xc3\x9c\r\n",
+                    munged = "Subject: XXbersicht?\r\n\r\nbody \xc3\x9c\r\n";
   ASSERT_TRUE(fingerprint(raw).e1x.has_value());
-  EXPECT_FALSE(fingerprint("Subject: plain\r\n\r\nbody \xc3\x9c\r\n").e1x.has_value()) << "8-bit in the body alone is never rewritten";
+  EXPECT_FALSE(fingerprint("Subject: plain\r\n\r\nbody \xc3\x9c\r\n").e1x.has_value())
+      << "8-bit in the body alone is never rewritten";
   EXPECT_NE(fingerprint(raw).e1, fingerprint(munged).e1);
   EXPECT_EQ(*fingerprint(raw).e1x, *fingerprint(munged, Fingerprinter::E1x::always).e1x);
   const std::string other = "Subject: XXbersicht?\r\n\r\nbody XX\r\n";
-  EXPECT_NE(*fingerprint(raw).e1x, *fingerprint(other, Fingerprinter::E1x::always).e1x) << "the body is compared as it is";
+  EXPECT_NE(*fingerprint(raw).e1x, *fingerprint(other, Fingerprinter::E1x::always).e1x)
+      << "the body is compared as it is";
 }
 
 }  // namespace

@@ -13,7 +13,8 @@ INSTANTIATE_TEST_SUITE_P(Sizes, EveryChunk, ::testing::Values(1, 2, 7, 65536));
 TEST_P(EveryChunk, AppendRefusedForQuotaKeepsTheSessionAndTheResponseCode) {
   Engine e = engine_();
   e.submit(Command(Verb::noop));
-  const auto p = play(e, {C("A1 NOOP"), S("* 3 FETCH (BODY[] {5}\r\na}\r\nb)"), S("A1 NO [OVERQUOTA] Mailbox is full")}, GetParam());
+  const auto p = play(e, {C("A1 NOOP"), S("* 3 FETCH (BODY[] {5}\r\na}\r\nb)"), S("A1 NO [OVERQUOTA] Mailbox is full")},
+                      GetParam());
   ASSERT_EQ(p.events.size(), 2u);
   EXPECT_EQ(untagged<Fetched>(p.events[0]).octets, "a}\r\nb");
   EXPECT_EQ(std::get<Answer>(p.events[1]).tagged.code.name, "OVERQUOTA");
@@ -24,10 +25,12 @@ TEST_P(EveryChunk, AppendRefusedForQuotaKeepsTheSessionAndTheResponseCode) {
 TEST_P(EveryChunk, FetchGivesUidFlagsDateSizeAndBodyInAnyOrder) {
   Engine e = engine_();
   e.submit(Command(Verb::noop));
-  const auto p = play(e, {C("A1 NOOP"),
-                          S("* 12 FETCH (BODY[] {3}\r\nx\r\n UID 9 RFC822.SIZE 3 INTERNALDATE \"17-Jul-1996 02:44:25 -0700\" MODSEQ (12) FLAGS (\\Seen $Forwarded))"),
-                          S("* 13 FETCH (UID 10 BODY[] \"quoted\")"), S("* 14 FETCH (UID 11 BODY[] NIL)"), S("* 15 FETCH (UID 12 BODY[HEADER.FIELDS (A B)] {2}\r\nab)"),
-                          S("A1 OK done")},
+  const auto p = play(e,
+                      {C("A1 NOOP"),
+                       S("* 12 FETCH (BODY[] {3}\r\nx\r\n UID 9 RFC822.SIZE 3 INTERNALDATE \"17-Jul-1996 02:44:25 "
+                         "-0700\" MODSEQ (12) FLAGS (\\Seen $Forwarded))"),
+                       S("* 13 FETCH (UID 10 BODY[] \"quoted\")"), S("* 14 FETCH (UID 11 BODY[] NIL)"),
+                       S("* 15 FETCH (UID 12 BODY[HEADER.FIELDS (A B)] {2}\r\nab)"), S("A1 OK done")},
                       GetParam());
   ASSERT_EQ(p.events.size(), 5u);
   const auto& f = untagged<Fetched>(p.events[0]);
@@ -45,7 +48,11 @@ TEST_P(EveryChunk, LiteralContentIsNeverReadAsAResponse) {
   Engine e = engine_();
   e.submit(Command(Verb::noop));
   const std::string evil = "A1 OK done\r\n* BYE\r\n";
-  const auto p = play(e, {C("A1 NOOP"), S("* 1 FETCH (UID 1 BODY[] {" + std::to_string(evil.size()) + "}\r\n" + evil + ")"), S("A1 OK done")}, GetParam());
+  const auto p =
+      play(e,
+           {C("A1 NOOP"), S("* 1 FETCH (UID 1 BODY[] {" + std::to_string(evil.size()) + "}\r\n" + evil + ")"),
+            S("A1 OK done")},
+           GetParam());
   ASSERT_EQ(p.events.size(), 2u);
   EXPECT_EQ(untagged<Fetched>(p.events[0]).octets, evil);
 }
@@ -56,7 +63,8 @@ TEST_P(EveryChunk, LargeBodyLeavesInChunksAndIsMarkedStreamed) {
   Engine e = engine_(Access::read_only, small);
   e.submit(Command(Verb::noop));
   const std::string body(1000, 'x');
-  const auto p = play(e, {C("A1 NOOP"), S("* 1 FETCH (UID 7 BODY[] {1000}\r\n" + body + ")"), S("A1 OK done")}, GetParam());
+  const auto p =
+      play(e, {C("A1 NOOP"), S("* 1 FETCH (UID 7 BODY[] {1000}\r\n" + body + ")"), S("A1 OK done")}, GetParam());
   EXPECT_EQ(p.streamed, body);
   ASSERT_EQ(p.events.size(), 3u);
   EXPECT_EQ(std::get<LargeLiteral>(p.events[0]).size, 1000u);
@@ -74,7 +82,10 @@ TEST_P(EveryChunk, StatusTextThatLooksLikeALiteralIsText) {
 TEST_P(EveryChunk, ListKeepsNamesWithSpacesQuotesLiteralsAndNilDelimiter) {
   Engine e = engine_();
   e.submit(Command(Verb::noop));
-  const auto p = play(e, {C("A1 NOOP"), S("* LIST (\\HasNoChildren \\Sent) \"/\" \"a \\\"b\\\\\""), S("* LIST () NIL INBOX"), S("* LSUB () \".\" {3}\r\na b"), S("A1 OK done")}, GetParam());
+  const auto p = play(e,
+                      {C("A1 NOOP"), S("* LIST (\\HasNoChildren \\Sent) \"/\" \"a \\\"b\\\\\""),
+                       S("* LIST () NIL INBOX"), S("* LSUB () \".\" {3}\r\na b"), S("A1 OK done")},
+                      GetParam());
   ASSERT_EQ(p.events.size(), 4u);
   EXPECT_EQ(untagged<ListItem>(p.events[0]).name, "a \"b\\");
   EXPECT_EQ(untagged<ListItem>(p.events[0]).attributes[1], "\\sent");
@@ -86,7 +97,8 @@ TEST_P(EveryChunk, ListKeepsNamesWithSpacesQuotesLiteralsAndNilDelimiter) {
 TEST_P(EveryChunk, SynchronisingLiteralWaitsForPlus) {
   Engine e = engine_();
   e.submit(std::move(Command(Verb::append).string("INBOX").body("hello")));
-  const auto p = play(e, {C("A1 APPEND \"INBOX\" {5}"), S("+ go"), C("hello"), S("A1 OK [APPENDUID 1 2] done")}, GetParam());
+  const auto p =
+      play(e, {C("A1 APPEND \"INBOX\" {5}"), S("+ go"), C("hello"), S("A1 OK [APPENDUID 1 2] done")}, GetParam());
   EXPECT_EQ(std::get<Answer>(p.events.back()).tagged.code.arguments, "1 2");
   EXPECT_EQ(p.unsent, "");
 }
@@ -103,7 +115,8 @@ TEST_P(EveryChunk, NonSynchronisingLiteralsLeaveAtOnceWhereOffered) {
   Engine e = engine_();
   e.use_literals(LiteralMode::plus);
   e.submit(std::move(Command(Verb::append).string("INBOX").flags({"\\Seen"}).body("hello").flags({}).body("you")));
-  const auto p = play(e, {C_raw("A1 APPEND \"INBOX\" (\\Seen) {5+}\r\nhello () {3+}\r\nyou\r\n"), S("A1 OK done")}, GetParam());
+  const auto p =
+      play(e, {C_raw("A1 APPEND \"INBOX\" (\\Seen) {5+}\r\nhello () {3+}\r\nyou\r\n"), S("A1 OK done")}, GetParam());
   EXPECT_TRUE(std::get<Answer>(p.events.back()).ok());
 }
 
@@ -130,17 +143,22 @@ TEST_P(EveryChunk, AnswerToACommandThatWasNotSentEndsTheSession) {
 TEST_P(EveryChunk, GarbageEndsTheSessionAndUnknownResponsesDoNot) {
   Engine e = engine_();
   e.submit(Command(Verb::noop));
-  const auto p = play(e, {C("A1 NOOP"), S("* VANISHED 1:4294967295"), S("* 5 RECENT"), S("* SEARCH"), S("* 1 FETCH (UID)"), S("A1 OK done")}, GetParam());
+  const auto p = play(e,
+                      {C("A1 NOOP"), S("* VANISHED 1:4294967295"), S("* 5 RECENT"), S("* SEARCH"), S("* 1 FETCH (UID)"),
+                       S("A1 OK done")},
+                      GetParam());
   EXPECT_EQ(p.error, "");
   EXPECT_EQ(untagged<Other>(p.events[3]).keyword, "FETCH");
-  EXPECT_NE(untagged<Other>(p.events[3]).why, "") << "a FETCH that does not parse is told apart from one we do not need";
+  EXPECT_NE(untagged<Other>(p.events[3]).why, "")
+      << "a FETCH that does not parse is told apart from one we do not need";
   Engine f = engine_();
   EXPECT_NE(play(f, {S("HTTP/1.1 400 Bad Request")}, GetParam()).error, "");
 }
 
 TEST(Engine, ReadOnlySessionsRefuseEveryCommandThatChangesSomething) {
   Engine e = engine_(Access::read_only);
-  for (const Verb v : {Verb::select, Verb::create, Verb::subscribe, Verb::append, Verb::uid_store, Verb::uid_expunge}) EXPECT_THROW(e.submit(Command(v)), base::Failed);
+  for (const Verb v : {Verb::select, Verb::create, Verb::subscribe, Verb::append, Verb::uid_store, Verb::uid_expunge})
+    EXPECT_THROW(e.submit(Command(v)), base::Failed);
   for (const Verb v : {Verb::examine, Verb::list, Verb::uid_fetch, Verb::noop}) EXPECT_NO_THROW(e.submit(Command(v)));
 }
 
@@ -154,7 +172,8 @@ TEST(Engine, HostileSizesAreRefusedWithoutGivingThemMemory) {
   for (int i = 0; i < 100; ++i) many += "X {1}\r\ny ";
   EXPECT_NE(play(g, {S_raw(many)}, 65536).error, "") << "S11: many literals";
   Engine h = engine_();
-  const auto deep = play(h, {S("* 1 FETCH (UID 1 BODYSTRUCTURE " + std::string(1000, '(') + std::string(1000, ')') + ")")}, 65536);
+  const auto deep =
+      play(h, {S("* 1 FETCH (UID 1 BODYSTRUCTURE " + std::string(1000, '(') + std::string(1000, ')') + ")")}, 65536);
   EXPECT_NE(untagged<Other>(deep.events.at(0)).why, "") << "depth";
 }
 
@@ -166,7 +185,8 @@ TEST(Command, TextIsQuotedOrSentAsALiteralAndNeverBecomesASecondCommand) {
   e = engine_();
   e.submit(std::move(Command(Verb::login).string("ja\"ne\\").string("")));
   play(e, {C("A1 LOGIN \"ja\\\"ne\\\\\" \"\"")}, 1);
-  for (const std::string& evil : {std::string("a\r\nA2 DELETE INBOX"), std::string("a\nb"), std::string("a\0b", 3)}) EXPECT_THROW(Command(Verb::create).string(evil), base::Failed);
+  for (const std::string& evil : {std::string("a\r\nA2 DELETE INBOX"), std::string("a\nb"), std::string("a\0b", 3)})
+    EXPECT_THROW(Command(Verb::create).string(evil), base::Failed);
 }
 
 TEST(Command, TracesHoldNoSecretAndNoBody) {
@@ -176,7 +196,8 @@ TEST(Command, TracesHoldNoSecretAndNoBody) {
 
 TEST(Flags, OnlyAtomsAreFlags) {
   for (const char* good : {"\\Seen", "$Forwarded", "Custom", "a.b/c:d"}) EXPECT_TRUE(is_flag(good)) << good;
-  for (const char* bad : {"", "\\", "foo[1]", "a b", "a\"b", "a%", "\xc3\xbc", "(x)", "a\\b"}) EXPECT_FALSE(is_flag(bad)) << bad;
+  for (const char* bad : {"", "\\", "foo[1]", "a b", "a\"b", "a%", "\xc3\xbc", "(x)", "a\\b"})
+    EXPECT_FALSE(is_flag(bad)) << bad;
 }
 
 }  // namespace

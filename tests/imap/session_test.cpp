@@ -1,4 +1,5 @@
-// Sessions against a server that is played from a script: what is sent before, during and after log-in, and what never is.
+// Sessions against a server that is played from a script: what is sent before, during and after log-in, and what never
+// is.
 #include "imap/client/session.hpp"
 
 #include <gtest/gtest.h>
@@ -22,7 +23,7 @@ struct Rule {
 struct Wire {
   std::string greeting = "* OK ready\r\n";
   std::vector<Rule> rules;
-  std::string sent;        // all octets of the client
+  std::string sent;  // all octets of the client
   bool tls = false;
   std::string after_tls_asked;  // extra octets right behind the OK of STARTTLS
 };
@@ -31,7 +32,9 @@ class Scripted final : public Transport {
  public:
   explicit Scripted(Wire& wire) : w_(wire) { out_ = w_.greeting; }
   asio::awaitable<std::size_t> read_some(asio::mutable_buffer into) override {
-    if (out_.empty()) throw base::Failed({base::Scope::account, base::Remedy::reconnect, "The connection was lost: nothing was heard."});
+    if (out_.empty())
+      throw base::Failed(
+          {base::Scope::account, base::Remedy::reconnect, "The connection was lost: nothing was heard."});
     const auto n = std::min<std::size_t>({into.size(), out_.size(), 3});  // small pieces
     // What arrives in one segment with the OK of STARTTLS must arrive together.
     const auto take = w_.after_tls_asked.empty() ? n : std::min(into.size(), out_.size());
@@ -74,7 +77,9 @@ class Scripted final : public Transport {
 class ScriptedDialer final : public Dialer {
  public:
   explicit ScriptedDialer(Wire& wire) : wire_(wire) {}
-  asio::awaitable<std::unique_ptr<Transport>> dial(base::Endpoint) override { co_return std::make_unique<Scripted>(wire_); }
+  asio::awaitable<std::unique_ptr<Transport>> dial(base::Endpoint) override {
+    co_return std::make_unique<Scripted>(wire_);
+  }
 
  private:
   Wire& wire_;
@@ -141,7 +146,8 @@ TEST(Session, CapabilityIsAskedForWhereLogInDoesNotTell) {  // Courier, 4D
 }
 
 TEST(Session, PreauthAndOddGreetingsAreNotUsed) {  // S4, S5
-  for (const char* greeting : {"* PREAUTH welcome\r\n", "* BYE too busy\r\n", "220 smtp\r\n", "* 5 EXISTS\r\n", "A1 OK\r\n"}) {
+  for (const char* greeting :
+       {"* PREAUTH welcome\r\n", "* BYE too busy\r\n", "220 smtp\r\n", "* 5 EXISTS\r\n", "A1 OK\r\n"}) {
     Wire w;
     w.greeting = greeting;
     w.rules = {kCapability, kLogin};
@@ -189,7 +195,8 @@ TEST(Session, CleartextBeyondLoopbackIsRefusedBeforeDialling) {
 
 TEST(Session, LogindisabledUsesAuthenticatePlain) {
   Wire w;
-  w.rules = {{"CAPABILITY", "* CAPABILITY IMAP4rev1 LOGINDISABLED AUTH=PLAIN\r\n%t OK done\r\n"}, {"AUTHENTICATE PLAIN", "+ \r\n"}};
+  w.rules = {{"CAPABILITY", "* CAPABILITY IMAP4rev1 LOGINDISABLED AUTH=PLAIN\r\n%t OK done\r\n"},
+             {"AUTHENTICATE PLAIN", "+ \r\n"}};
   // The answer's tag is that of AUTHENTICATE; the reply line has none of its own.
   std::string seen;
   auto r = open(w);
@@ -203,7 +210,9 @@ TEST(Session, RefusedAndBusyLogInsAreToldApart) {  // F24, F26
   auto r = open(w);
   EXPECT_EQ(r.error->exit, base::Exit::login_refused);
   EXPECT_EQ(r.error->text.find("s3cret"), std::string::npos);
-  for (const char* busy : {"%t NO [UNAVAILABLE] later\r\n", "%t NO Maximum number of connections from user+IP exceeded\r\n", "%t NO [ALERT] Too many simultaneous connections\r\n"}) {
+  for (const char* busy :
+       {"%t NO [UNAVAILABLE] later\r\n", "%t NO Maximum number of connections from user+IP exceeded\r\n",
+        "%t NO [ALERT] Too many simultaneous connections\r\n"}) {
     Wire b;
     b.rules = {kCapability, {"LOGIN", busy}};
     const auto e = open(b);
@@ -231,7 +240,8 @@ TEST(Reader, WhatDoesNotAddUpIsNeverUsed) {  // F42-F44
   EXPECT_EQ(gone[0].found, BodyFound::vanished);
   EXPECT_EQ(gone[1].found, BodyFound::vanished);
   EXPECT_TRUE(read("* 1 FETCH (UID 7 BODY[] {1}\r\na)\r\n%t OK\r\n").second) << "another UID";
-  EXPECT_TRUE(read("* 1 FETCH (UID 5 BODY[] {1}\r\na)\r\n* 1 FETCH (UID 5 BODY[] {1}\r\nb)\r\n%t OK\r\n").second) << "twice";
+  EXPECT_TRUE(read("* 1 FETCH (UID 5 BODY[] {1}\r\na)\r\n* 1 FETCH (UID 5 BODY[] {1}\r\nb)\r\n%t OK\r\n").second)
+      << "twice";
   EXPECT_TRUE(read("* 1 FETCH (UID 5 BODY[] {3}\r\na)\r\n%t OK\r\n").second) << "a literal that swallows what follows";
   EXPECT_TRUE(read("* 1 FETCH (UID 5 BODY[] {1}\r\na)\r\n").second) << "no tagged OK";
   auto [refused, e3] = read("%t NO cannot\r\n");
@@ -244,18 +254,24 @@ TEST(Reader, ListsAreClosedAscendingAndWithinWhatWasAsked) {
     Wire w;
     w.rules = {kCapability, kLogin, {"UID FETCH", reply}};
     std::vector<Envelope> got;
-    auto r = with_session(w, options(), [&got](Session& s) -> asio::awaitable<void> { got = base::or_throw(co_await list_messages(s, base::Uid(3), base::Uid(10))); });
+    auto r = with_session(w, options(), [&got](Session& s) -> asio::awaitable<void> {
+      got = base::or_throw(co_await list_messages(s, base::Uid(3), base::Uid(10)));
+    });
     *sent = w.sent;
     return std::make_pair(got, r.error);
   };
   std::string sent;
-  auto [good, e] = list("* 1 FETCH (UID 3 RFC822.SIZE 7 FLAGS ())\r\n* 2 FETCH (FLAGS (\\Seen))\r\n* 2 FETCH (UID 9 RFC822.SIZE 8 FLAGS () INTERNALDATE \"30-Feb-2020 00:00:00 +0000\")\r\n%t OK\r\n", &sent);
+  auto [good, e] = list(
+      "* 1 FETCH (UID 3 RFC822.SIZE 7 FLAGS ())\r\n* 2 FETCH (FLAGS (\\Seen))\r\n* 2 FETCH (UID 9 RFC822.SIZE 8 FLAGS "
+      "() INTERNALDATE \"30-Feb-2020 00:00:00 +0000\")\r\n%t OK\r\n",
+      &sent);
   ASSERT_FALSE(e) << e->text;
   EXPECT_EQ(good.size(), 2u);
   EXPECT_FALSE(good[1].date) << "no date is no date";
   EXPECT_NE(sent.find("UID FETCH 3:9 "), std::string::npos) << "a closed range";
   EXPECT_TRUE(list("* 1 FETCH (UID 10 RFC822.SIZE 7)\r\n%t OK\r\n", &sent).second) << "beyond the range";
-  EXPECT_TRUE(list("* 1 FETCH (UID 5 RFC822.SIZE 7)\r\n* 2 FETCH (UID 5 RFC822.SIZE 7)\r\n%t OK\r\n", &sent).second) << "twice";
+  EXPECT_TRUE(list("* 1 FETCH (UID 5 RFC822.SIZE 7)\r\n* 2 FETCH (UID 5 RFC822.SIZE 7)\r\n%t OK\r\n", &sent).second)
+      << "twice";
 }
 
 }  // namespace

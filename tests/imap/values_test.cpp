@@ -10,7 +10,8 @@ namespace imap {
 namespace {
 
 TEST(DateTime, WhatParsesIsWrittenBackTheSame) {
-  for (const char* d : {"17-Jul-1996 02:44:25 -0700", " 1-Jan-1970 00:00:01 +0000", "29-Feb-2020 23:59:59 +1400", "31-Dec-2024 12:00:00 -1200"}) {
+  for (const char* d : {"17-Jul-1996 02:44:25 -0700", " 1-Jan-1970 00:00:01 +0000", "29-Feb-2020 23:59:59 +1400",
+                        "31-Dec-2024 12:00:00 -1200"}) {
     const auto p = parse_date_time(d);
     ASSERT_TRUE(p) << d;
     EXPECT_EQ(format_date_time(*p), d);
@@ -20,8 +21,9 @@ TEST(DateTime, WhatParsesIsWrittenBackTheSame) {
 }
 
 TEST(DateTime, WhatIsNoDateIsNotTakenForOne) {  // F36
-  for (const char* d : {"29-Feb-2023 00:00:00 +0000", "00-Jan-0000 00:00:00 +0000", "31-Apr-2020 00:00:00 +0000", "17-Jul-1996 24:00:00 +0000", "17-Jul-1996 02:44:60 +0000",
-                        "17-Jul-1996 02:44:25 +9999", "17-Jul-1996 02:44:25", "17-Foo-1996 02:44:25 +0000", "", "now", "17-Jul-1996  02:44:25 +0000"})
+  for (const char* d : {"29-Feb-2023 00:00:00 +0000", "00-Jan-0000 00:00:00 +0000", "31-Apr-2020 00:00:00 +0000",
+                        "17-Jul-1996 24:00:00 +0000", "17-Jul-1996 02:44:60 +0000", "17-Jul-1996 02:44:25 +9999",
+                        "17-Jul-1996 02:44:25", "17-Foo-1996 02:44:25 +0000", "", "now", "17-Jul-1996  02:44:25 +0000"})
     EXPECT_FALSE(parse_date_time(d)) << d;
 }
 
@@ -42,7 +44,11 @@ TEST(DateTime, HeaderDatesOfOldAreUnderstood) {
 }
 
 TEST(MailboxName, ModifiedUtf7GoesBothWays) {
-  const std::pair<const char*, const char*> kNames[] = {{"~peter/mail/日本語/台北", "~peter/mail/&ZeVnLIqe-/&U,BTFw-"}, {"R&D", "R&-D"}, {"Übersicht", "&ANw-bersicht"}, {"📧 emoji", "&2D3c5w- emoji"}, {"INBOX", "INBOX"}};
+  const std::pair<const char*, const char*> kNames[] = {{"~peter/mail/日本語/台北", "~peter/mail/&ZeVnLIqe-/&U,BTFw-"},
+                                                        {"R&D", "R&-D"},
+                                                        {"Übersicht", "&ANw-bersicht"},
+                                                        {"📧 emoji", "&2D3c5w- emoji"},
+                                                        {"INBOX", "INBOX"}};
   for (const auto& [utf8, wire] : kNames) {
     EXPECT_EQ(to_mutf7(utf8), wire);
     EXPECT_EQ(from_mutf7(wire), utf8);
@@ -50,7 +56,8 @@ TEST(MailboxName, ModifiedUtf7GoesBothWays) {
 }
 
 TEST(MailboxName, WhatIsNotWellFormedIsTold) {
-  for (const char* bad : {"a&b", "&Jjo", "&U,BTFw&ZeVnLIqe-", "\xc3\xbc", "&AGE-", "&2D0-", "&!!-", "&A-"}) EXPECT_FALSE(from_mutf7(bad)) << bad;
+  for (const char* bad : {"a&b", "&Jjo", "&U,BTFw&ZeVnLIqe-", "\xc3\xbc", "&AGE-", "&2D0-", "&!!-", "&A-"})
+    EXPECT_FALSE(from_mutf7(bad)) << bad;
 }
 
 TEST(MailboxName, EveryCodePointComesBack) {
@@ -71,7 +78,8 @@ TEST(UidSet, RangesStayRangesAndNonsenseIsRefused) {
   ASSERT_TRUE(bomb);
   EXPECT_EQ(bomb->count(), 4294967295u);
   EXPECT_EQ(bomb->ranges().size(), 1u);
-  for (const char* bad : {"", "0", "1:*", "*", "1:2:3", "4294967296", "-1", "1,,2", "a"}) EXPECT_FALSE(UidSet::parse(bad)) << bad;
+  for (const char* bad : {"", "0", "1:*", "*", "1:2:3", "4294967296", "-1", "1,,2", "a"})
+    EXPECT_FALSE(UidSet::parse(bad)) << bad;
   UidSet s;
   for (const std::uint32_t u : {1u, 2u, 3u, 7u, 9u, 10u}) s.add(base::Uid(u));
   EXPECT_EQ(s.text(), "1:3,7,9:10");

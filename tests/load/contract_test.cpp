@@ -1,5 +1,5 @@
-// The data contract against servers that lie, forget, freeze and rewrite. Each test is one attack; the defence it breaks
-// without is named in docs/architecture.md.
+// The data contract against servers that lie, forget, freeze and rewrite. Each test is one attack; the defence it
+// breaks without is named in docs/architecture.md.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -38,7 +38,8 @@ TEST_F(Contract, PlainMigrationIsCompleteVerifiedAndIdempotent) {
   w.expect_equal();
   w.expect_in_order();
   EXPECT_TRUE(w.target.users[World::kUser]["Archive/2019"].subscribed);
-  EXPECT_EQ(w.target.users[World::kUser]["Archive/2019"].messages.at(0).flags, (std::set<std::string>{"\\Seen", "$Forwarded"}));
+  EXPECT_EQ(w.target.users[World::kUser]["Archive/2019"].messages.at(0).flags,
+            (std::set<std::string>{"\\Seen", "$Forwarded"}));
   EXPECT_EQ(w.query("SELECT count(*) FROM message WHERE state=4"), 151);
   EXPECT_LT(w.target.appends, 10u) << "MULTIAPPEND was offered";
   expect_nothing_left_to_do();
@@ -46,10 +47,12 @@ TEST_F(Contract, PlainMigrationIsCompleteVerifiedAndIdempotent) {
 }
 
 TEST_F(Contract, SameWithoutUidplusLiteralPlusMultiappendAndWithoutAll) {
-  for (const std::set<std::string>& hidden : std::vector<std::set<std::string>>{{"UIDPLUS"}, {"LITERAL+"}, {"MULTIAPPEND"}, {"UIDPLUS", "LITERAL+", "MULTIAPPEND", "NAMESPACE"}}) {
+  for (const std::set<std::string>& hidden : std::vector<std::set<std::string>>{
+           {"UIDPLUS"}, {"LITERAL+"}, {"MULTIAPPEND"}, {"UIDPLUS", "LITERAL+", "MULTIAPPEND", "NAMESPACE"}}) {
     World world;
     for (const auto& c : hidden) world.target.quirks.capabilities.erase(c);
-    for (int i = 0; i < 70; ++i) world.source.put(World::kUser, "INBOX", mail("m" + std::to_string(i % 60)));  // some equal
+    for (int i = 0; i < 70; ++i)
+      world.source.put(World::kUser, "INBOX", mail("m" + std::to_string(i % 60)));  // some equal
     EXPECT_EQ(world.run().exit, 0);
     world.expect_equal();
     world.expect_in_order();
@@ -144,7 +147,10 @@ TEST_F(Contract, SurplusIsOnlyListedWithoutUidplusOrWhenItsUserTouchedIt) {
     world.source.put(World::kUser, "INBOX", mail("a"));
     world.run();
     // As if a second attempt had been made, and its zombie were here now, read by its user.
-    { state::Store store(world.settings.state, state::Store::Mode::existing); store.db().exec("UPDATE message SET attempts=2"); }
+    {
+      state::Store store(world.settings.state, state::Store::Mode::existing);
+      store.db().exec("UPDATE message SET attempts=2");
+    }
     auto& copy = world.target.put(World::kUser, "INBOX", mail("a"));
     if (uidplus) copy.flags.insert("\\Flagged");
     world.run();
@@ -206,7 +212,8 @@ TEST_F(Contract, NoAfterACommitIsLookedAtBeforeAnythingIsSentAgain) {  // attack
 
 TEST_F(Contract, PoisonIsBisectedRepairedMinimallyAndElseQuarantinedWithItsWords) {
   fill(30);
-  const std::string mbox = "From someone Mon Jan 1\r\n" + mail("mbox"), nul = mail("nul", std::string("a\0b\r\n", 5)), virus = mail("virus", "EICAR\r\n");
+  const std::string mbox = "From someone Mon Jan 1\r\n" + mail("mbox"), nul = mail("nul", std::string("a\0b\r\n", 5)),
+                    virus = mail("virus", "EICAR\r\n");
   for (const auto& m : {mbox, nul, virus}) w.source.put(World::kUser, "INBOX", m);
   fill(30);
   w.target.quirks.nul_to_80 = false;
@@ -254,7 +261,9 @@ TEST_F(Contract, RepairedMessageStoredBeforeACrashIsNotSentTwice) {  // attack 2
 }
 
 TEST_F(Contract, RawHeaderRewrittenByTheTargetIsBoundNotedAndNotSentTwice) {  // attack 1
-  w.source.put(World::kUser, "INBOX", mail("\xc3\x9c" "bersicht?"));
+  w.source.put(World::kUser, "INBOX",
+               mail("\xc3\x9c"
+                    "bersicht?"));
   w.target.quirks.header_8bit_to_x = true;
   w.target.lose_answer_of_append = 1;
   const auto r = w.run();
@@ -388,13 +397,16 @@ TEST_F(Contract, AcknowledgedAndMovedByItsUserIsFoundInTheOtherMailbox) {  // at
     y.target.quirks.capabilities.erase("UIDPLUS");
     for (int i = 0; i < 2; ++i) y.source.put(World::kUser, "INBOX", mail(std::to_string(i)));
     if (!y.run("run", n).died) FAIL() << "never acknowledged";
-    if (!std::filesystem::exists(y.settings.state + "/state.db") || y.query("SELECT count(*) FROM sqlite_schema WHERE name='message'") == 0) continue;
+    if (!std::filesystem::exists(y.settings.state + "/state.db") ||
+        y.query("SELECT count(*) FROM sqlite_schema WHERE name='message'") == 0)
+      continue;
     if (y.query("SELECT count(*) FROM message WHERE state=2") < 2) continue;
     auto& inbox = y.target.users[World::kUser]["INBOX"];
     y.target.put(World::kUser, "Moved", inbox.messages.back().octets);
     inbox.messages.pop_back();
     y.run();
-    EXPECT_EQ(y.target.bodies(World::kUser, "INBOX").size() + y.target.bodies(World::kUser, "Moved").size(), 2u) << "nothing was sent again";
+    EXPECT_EQ(y.target.bodies(World::kUser, "INBOX").size() + y.target.bodies(World::kUser, "Moved").size(), 2u)
+        << "nothing was sent again";
     EXPECT_EQ(y.query("SELECT count(*) FROM note WHERE kind='excluded' AND detail LIKE '%Moved%'"), 1);
     y.expect_in_order();
     break;
@@ -413,7 +425,8 @@ TEST_F(Contract, TargetMailboxMadeAnewIsBoundByContentBeforeAnythingElse) {  // 
     box.messages.erase(box.messages.begin());  // one is not in the restored mailbox
     for (auto& m : box.messages) m.uid = uid++;
     box.uid_next = uid;
-    box.messages.insert(box.messages.begin(), ModelMessage{uid++, mail("a stranger"), {}, "17-Jul-2020 02:44:25 +0000", {}});
+    box.messages.insert(box.messages.begin(),
+                        ModelMessage{uid++, mail("a stranger"), {}, "17-Jul-2020 02:44:25 +0000", {}});
     std::sort(box.messages.begin(), box.messages.end(), [](const auto& a, const auto& b) { return a.uid < b.uid; });
     box.uid_next = lower_uidnext ? 10 : uid;
     if (lower_uidnext) box.messages.pop_back();
@@ -468,13 +481,17 @@ TEST_F(Contract, VerifyNamesEveryPlantedFault) {
   using R = std::pair<int, std::set<std::string>>;
   EXPECT_EQ(plant([](World&, ModelMailbox&) {}), R(0, {}));
   EXPECT_EQ(plant([](World&, ModelMailbox& b) { b.messages.pop_back(); }), R(4, {"absent"}));
-  EXPECT_EQ(plant([](World& x, ModelMailbox&) { x.target.put(World::kUser, "INBOX", mail("3")); }), R(4, {"duplicate"}));
-  EXPECT_EQ(plant([](World&, ModelMailbox& b) { std::swap(b.messages[0].octets, b.messages[1].octets); }), R(4, {"another body"}));
+  EXPECT_EQ(plant([](World& x, ModelMailbox&) { x.target.put(World::kUser, "INBOX", mail("3")); }),
+            R(4, {"duplicate"}));
+  EXPECT_EQ(plant([](World&, ModelMailbox& b) { std::swap(b.messages[0].octets, b.messages[1].octets); }),
+            R(4, {"another body"}));
   EXPECT_EQ(plant([](World&, ModelMailbox& b) { b.messages[0].octets += "x"; }), R(4, {"another body"}));
   EXPECT_EQ(plant([](World&, ModelMailbox& b) { b.messages[0].flags = {"\\Flagged"}; }), R(4, {"flags"}));
   EXPECT_EQ(plant([](World&, ModelMailbox& b) { b.messages[0].date = "18-Jul-2020 02:44:25 +0000"; }), R(4, {"date"}));
-  EXPECT_EQ(plant([](World& x, ModelMailbox&) { x.target.users[World::kUser]["Sub"].subscribed = false; }), R(4, {"subscription"}));
-  EXPECT_EQ(plant([](World& x, ModelMailbox&) { x.source.put(World::kUser, "INBOX", mail("new")); }), R(3, {"new at the source"}));
+  EXPECT_EQ(plant([](World& x, ModelMailbox&) { x.target.users[World::kUser]["Sub"].subscribed = false; }),
+            R(4, {"subscription"}));
+  EXPECT_EQ(plant([](World& x, ModelMailbox&) { x.source.put(World::kUser, "INBOX", mail("new")); }),
+            R(3, {"new at the source"}));
   EXPECT_EQ(plant([](World& x, ModelMailbox&) { x.source.users[World::kUser]["New"]; }), R(3, {"new mailbox"}));
   EXPECT_EQ(plant([](World& x, ModelMailbox& b) {
               // UIDs swapped on the target: bodies are all there, in another order.
@@ -519,7 +536,9 @@ TEST_F(Contract, FlagsThatTheTargetDoesNotKeepAreLeftOutAndListed) {  // F37
   w.target.quirks.permanent_flags = "(\\Seen \\Answered)";
   EXPECT_EQ(w.run().exit, 0);
   EXPECT_EQ(w.target.users[World::kUser]["INBOX"].messages.at(0).flags, (std::set<std::string>{"\\Seen"}));
-  EXPECT_EQ(w.query("SELECT count(*) FROM note WHERE kind='flags' AND detail LIKE '%$Forwarded%' AND detail LIKE '%foo[1]%'"), 1);
+  EXPECT_EQ(
+      w.query("SELECT count(*) FROM note WHERE kind='flags' AND detail LIKE '%$Forwarded%' AND detail LIKE '%foo[1]%'"),
+      1);
   EXPECT_EQ(w.run("verify").exit, 0);
 }
 
@@ -582,9 +601,13 @@ TEST_F(Contract, ResumeReadsEachMailboxFromItselfWhateverWasOpenedBefore) {
     for (int i = 0; i < 200; ++i) x.source.put(World::kUser, "INBOX", mail("inbox " + std::to_string(i)));
     for (int i = 0; i < 150; ++i) x.source.put(World::kUser, "Z", mail("z " + std::to_string(i)));
     ASSERT_TRUE(x.run("run", n).died) << "never in that state";
-    if (!std::filesystem::exists(x.settings.state + "/state.db") || x.query("SELECT count(*) FROM sqlite_schema WHERE name='message'") == 0) continue;
+    if (!std::filesystem::exists(x.settings.state + "/state.db") ||
+        x.query("SELECT count(*) FROM sqlite_schema WHERE name='message'") == 0)
+      continue;
     const std::string z = " AND mailbox=(SELECT id FROM mailbox WHERE name='Z')";
-    if (x.query("SELECT count(*) FROM message WHERE state=2" + z) < 64 || x.query("SELECT count(*) FROM message WHERE state=0" + z) < 10) continue;
+    if (x.query("SELECT count(*) FROM message WHERE state=2" + z) < 64 ||
+        x.query("SELECT count(*) FROM message WHERE state=0" + z) < 10)
+      continue;
     auto& there = x.target.users[World::kUser]["Z"].messages;
     there.erase(there.begin());  // its user deletes one that was acknowledged
     x.source.put(World::kUser, "INBOX", mail("inbox, new"));
@@ -669,7 +692,8 @@ TEST_F(Contract, CopyOfAnotherMailboxThatIsBoundIsNotTakenForAMovedOne) {
   const auto r = w.run();
   EXPECT_EQ(r.exit, 3);
   EXPECT_EQ(w.query("SELECT count(*) FROM message WHERE state=6"), 0);
-  EXPECT_EQ(w.query("SELECT count(*) FROM message WHERE state=7"), 1) << pipeline::report_text(r.report) << "and its octets are kept";
+  EXPECT_EQ(w.query("SELECT count(*) FROM message WHERE state=7"), 1)
+      << pipeline::report_text(r.report) << "and its octets are kept";
 }
 
 TEST_F(Contract, UidValidityThatGoesThereAndBackLosesNothing) {
@@ -776,7 +800,8 @@ TEST_F(Contract, DeletedPolicyHoldsForLargeMessagesAndForLaterFlags) {
 }
 
 TEST_F(Contract, TwoAccountsWithOneTargetLogInAreNotPouredTogether) {
-  std::ofstream(w.settings.roster) << "address;password;source_login;target_login\njane@example.org;secret;jane;jane\nbob@example.org;secret;bob;jane\n";
+  std::ofstream(w.settings.roster) << "address;password;source_login;target_login\njane@example.org;secret;jane;"
+                                      "jane\nbob@example.org;secret;bob;jane\n";
   w.source.passwords["bob"] = "secret";
   w.source.users["bob"]["INBOX"];
   w.source.put("bob", "INBOX", mail("bob's"));

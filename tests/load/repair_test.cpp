@@ -12,7 +12,9 @@ TEST(Repair, EachRuleDoesOneThingAndNothingElse) {
   EXPECT_EQ(repaired(Rule::drop_mbox_line, "From: x\r\n\r\nb"), std::nullopt);
   EXPECT_EQ(repaired(Rule::crlf, "a\nb\rc\r\nd\r\r\n"), "a\r\nb\r\nc\r\nd\r\n\r\n");
   EXPECT_EQ(repaired(Rule::crlf, "a\r\nb\r\n"), std::nullopt);
-  EXPECT_EQ(repaired(Rule::replace_nul, std::string("a\0b\0\0", 5)), "a\x80" "b");
+  EXPECT_EQ(repaired(Rule::replace_nul, std::string("a\0b\0\0", 5)),
+            "a\x80"
+            "b");
   EXPECT_EQ(repaired(Rule::replace_nul, "ab"), std::nullopt);
 }
 
@@ -32,7 +34,8 @@ TEST(Refusal, IsToldApartByCodeAndText) {
 }
 
 TEST(HeaderField, IsUnfoldedAndStopsAtTheEmptyLine) {
-  EXPECT_EQ(header_field("Subject: a\r\nDate: Fri,\r\n 17 Jul 2020\r\nX: y\r\n\r\nDate: no", "Date"), "Fri, 17 Jul 2020");
+  EXPECT_EQ(header_field("Subject: a\r\nDate: Fri,\r\n 17 Jul 2020\r\nX: y\r\n\r\nDate: no", "Date"),
+            "Fri, 17 Jul 2020");
   EXPECT_EQ(header_field("Subject: a\r\n\r\nDate: no", "date"), "");
 }
 
@@ -60,14 +63,17 @@ TEST(MailboxMap, DelimitersAndPrefixesAreTranslated) {
   EXPECT_EQ(n["INBOX"], "INBOX");
   EXPECT_EQ(n["Archive/2019"], "INBOX.Archive.2019");
   EXPECT_EQ(n["v1.2/x"], "INBOX.v1=2E2.x") << "a delimiter inside a name is escaped";
-  n = names(map_mailboxes({box(1, "INBOX", "."), box(2, "INBOX.Sent", "."), box(3, "INBOX.a/b", ".")}, "INBOX.", TargetView{}, ""));
+  n = names(map_mailboxes({box(1, "INBOX", "."), box(2, "INBOX.Sent", "."), box(3, "INBOX.a/b", ".")}, "INBOX.",
+                          TargetView{}, ""));
   EXPECT_EQ(n["INBOX.Sent"], "Sent");
   EXPECT_EQ(n["INBOX.a/b"], "a=2Fb");
 }
 
 TEST(MailboxMap, IsOneToOneWhateverTheNames) {
   TargetView t;
-  const auto mapped = map_mailboxes({box(1, "a/b", "."), box(2, "a=2Fb", "."), box(3, "Sent", "."), box(4, "sent", "."), box(5, "SENT", "."), box(6, "inbox", "."), box(7, "INBOX", ".")}, "", t, "");
+  const auto mapped = map_mailboxes({box(1, "a/b", "."), box(2, "a=2Fb", "."), box(3, "Sent", "."), box(4, "sent", "."),
+                                     box(5, "SENT", "."), box(6, "inbox", "."), box(7, "INBOX", ".")},
+                                    "", t, "");
   std::set<std::string> seen;
   for (const auto& m : mapped) EXPECT_TRUE(seen.insert(m.name).second) << m.name << " twice";
   EXPECT_EQ(names(mapped)["a/b"], "a=2Fb");

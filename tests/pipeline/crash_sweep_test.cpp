@@ -1,5 +1,6 @@
-// The process dies before every step of a migration - each read, write, connection and piece of work for the store - and goes
-// on: nothing lost, nothing twice, whatever the server lacks. Then a sample of the resumes is cut at every step too.
+// The process dies before every step of a migration - each read, write, connection and piece of work for the store -
+// and goes on: nothing lost, nothing twice, whatever the server lacks. Then a sample of the resumes is cut at every
+// step too.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -23,7 +24,8 @@ void prepare(World& w, const Variant& v) {
   for (const auto& c : v.hidden) w.target.quirks.capabilities.erase(c);
   w.settings.load.settle = std::chrono::seconds(10);
   w.target.thaw = std::chrono::seconds(4);
-  for (int i = 0; i < 12; ++i) w.source.put(World::kUser, "INBOX", mail(std::to_string(i % 10)), {"\\Seen"});  // two equal pairs
+  for (int i = 0; i < 12; ++i)
+    w.source.put(World::kUser, "INBOX", mail(std::to_string(i % 10)), {"\\Seen"});  // two equal pairs
   if (v.large) {
     static const std::string big = mail("big", std::string(1100 * 1024, 'x') + "\r\n");
     w.source.put(World::kUser, "INBOX", big);
@@ -55,12 +57,13 @@ void expect_exactly_once(World& w, const std::string& when) {
 
 class CrashSweep : public ::testing::TestWithParam<Variant> {};
 
-INSTANTIATE_TEST_SUITE_P(Servers, CrashSweep,
-                         ::testing::Values(Variant{"everything", {}, false, true}, Variant{"no_uidplus", {"UIDPLUS"}, false, false},
-                                           Variant{"no_multiappend", {"MULTIAPPEND"}, false, false},
-                                           Variant{"nothing", {"UIDPLUS", "LITERAL+", "MULTIAPPEND", "NAMESPACE"}, false, true}, Variant{"faults", {}, true, false},
-                                           Variant{"faults_single", {"MULTIAPPEND"}, true, false}),
-                         [](const auto& p) { return std::string(p.param.name); });
+INSTANTIATE_TEST_SUITE_P(
+    Servers, CrashSweep,
+    ::testing::Values(Variant{"everything", {}, false, true}, Variant{"no_uidplus", {"UIDPLUS"}, false, false},
+                      Variant{"no_multiappend", {"MULTIAPPEND"}, false, false},
+                      Variant{"nothing", {"UIDPLUS", "LITERAL+", "MULTIAPPEND", "NAMESPACE"}, false, true},
+                      Variant{"faults", {}, true, false}, Variant{"faults_single", {"MULTIAPPEND"}, true, false}),
+    [](const auto& p) { return std::string(p.param.name); });
 
 TEST_P(CrashSweep, DyingBeforeAnyStepLosesAndDoublesNothing) {
   std::uint64_t steps = 0;
@@ -102,7 +105,8 @@ TEST_P(CrashSweep, DyingAgainInTheResumeLosesAndDoublesNothing) {
       died = w.run("run", k).died;
       const auto resumed = w.run();
       ASSERT_EQ(resumed.error, "") << n << " then " << k;
-      expect_exactly_once(w, "crash before step " + std::to_string(n) + ", resume cut before step " + std::to_string(k));
+      expect_exactly_once(w,
+                          "crash before step " + std::to_string(n) + ", resume cut before step " + std::to_string(k));
       if (HasFatalFailure()) return;
       ++cuts;
     }
@@ -121,8 +125,10 @@ TEST_P(CrashSweep, LostTransactionsCostTimeAndNothingElse) {
       state::Store store(w.settings.state, state::Store::Mode::existing);
       if (store.db().integer("SELECT count(*) FROM sqlite_schema WHERE name='message'") == 0) continue;
       // As before the last windows: nothing of the sending is known, only the inventory.
-      store.db().exec("DELETE FROM intent; DELETE FROM note; UPDATE message SET state=0, attempts=0, target_uid=NULL, e1=NULL, e0=NULL, e1x=NULL;"
-                      "UPDATE mailbox SET low_water=1");
+      store.db().exec(
+          "DELETE FROM intent; DELETE FROM note; UPDATE message SET state=0, attempts=0, target_uid=NULL, e1=NULL, "
+          "e0=NULL, e1x=NULL;"
+          "UPDATE mailbox SET low_water=1");
     }
     // A zombie of the lost transactions cannot be waited for: let it end first.
     w.clock.pass(std::chrono::seconds(60));

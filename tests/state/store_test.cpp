@@ -33,8 +33,11 @@ class StateFolder : public ::testing::Test {
 };
 
 TEST_F(StateFolder, IsMadePrivateAndOpensAgain) {
-  { Store store(path_, Store::Mode::create); set_meta(store.db(), "a", "b"); }
-  struct stat st{};
+  {
+    Store store(path_, Store::Mode::create);
+    set_meta(store.db(), "a", "b");
+  }
+  struct stat st {};
   ASSERT_EQ(::stat(path_.c_str(), &st), 0);
   EXPECT_EQ(st.st_mode & 0777, 0700u);
   ASSERT_EQ(::stat((path_ + "/state.db").c_str(), &st), 0);
@@ -42,7 +45,8 @@ TEST_F(StateFolder, IsMadePrivateAndOpensAgain) {
   Store store(path_, Store::Mode::existing);
   EXPECT_EQ(meta(store.db(), "a"), "b");
   EXPECT_EQ(store.db().text("PRAGMA journal_mode"), "wal");
-  EXPECT_EQ(store.db().integer("PRAGMA synchronous"), 2) << "FULL: a commit promises that the message is not sent twice";
+  EXPECT_EQ(store.db().integer("PRAGMA synchronous"), 2)
+      << "FULL: a commit promises that the message is not sent twice";
   EXPECT_EQ(store.db().text("PRAGMA locking_mode"), "exclusive");
 }
 
@@ -55,7 +59,9 @@ TEST_F(StateFolder, SecondProcessIsTurnedAwayWithTheHoldersNumber) {
 
 TEST_F(StateFolder, ForeignFilesAreRefusedAndLeftAsTheyAre) {
   std::filesystem::create_directory(path_);
-  for (const std::string& content : {std::string("not a database, but long enough to look like a file of something else entirely"), std::string(4096, 'x')}) {
+  for (const std::string& content :
+       {std::string("not a database, but long enough to look like a file of something else entirely"),
+        std::string(4096, 'x')}) {
     { std::ofstream(path_ + "/state.db", std::ios::trunc) << content; }
     const auto e = failure();
     EXPECT_EQ(e.exit, base::Exit::state_unusable);
@@ -71,14 +77,20 @@ TEST_F(StateFolder, ForeignFilesAreRefusedAndLeftAsTheyAre) {
 }
 
 TEST_F(StateFolder, NewerSchemaIsRefused) {
-  { Store store(path_, Store::Mode::create); store.db().exec("PRAGMA user_version=99"); }
+  {
+    Store store(path_, Store::Mode::create);
+    store.db().exec("PRAGMA user_version=99");
+  }
   const auto e = failure();
   EXPECT_EQ(e.exit, base::Exit::state_unusable);
   EXPECT_NE(e.text.find("newer"), std::string::npos) << e.text;
 }
 
 TEST_F(StateFolder, DamagedFileIsRefused) {  // F5
-  { Store store(path_, Store::Mode::create); for (int i = 0; i < 500; ++i) set_meta(store.db(), "key" + std::to_string(i), std::string(100, 'v')); }
+  {
+    Store store(path_, Store::Mode::create);
+    for (int i = 0; i < 500; ++i) set_meta(store.db(), "key" + std::to_string(i), std::string(100, 'v'));
+  }
   std::fstream f(path_ + "/state.db", std::ios::in | std::ios::out | std::ios::binary);
   f.seekp(8192);
   f << std::string(20000, '\xA5');
@@ -105,12 +117,19 @@ TEST_F(StateFolder, UnfinishedTransactionLeavesNothingBehind) {
 class Ledger : public StateFolder {
  protected:
   Ledger() : store_(path_, Store::Mode::create), db_(store_.db()) {
-    save_configuration(db_, {{"north", "", {"north.example", "nord.example"}, {{"jane@north.example", "jane", "jane", "Jane", "", {{"alias", "j@north.example"}}}}, {}}});
+    save_configuration(db_, {{"north",
+                              "",
+                              {"north.example", "nord.example"},
+                              {{"jane@north.example", "jane", "jane", "Jane", "", {{"alias", "j@north.example"}}}},
+                              {}}});
     account_ = accounts(db_).front().id;
     save_mailboxes(db_, account_, {{"INBOX", "INBOX", "/", "", "", true}});
     box_ = mailboxes(db_, account_).front().id;
     begin_inventory(db_, box_, base::UidValidity(5));
-    add_messages(db_, box_, base::UidValidity(5), {{base::Uid(1), 100, base::DateTime{1000, 60}, "\\Seen"}, {base::Uid(2), 200, {}, ""}, {base::Uid(3), 300, base::DateTime{3000, 0}, ""}});
+    add_messages(db_, box_, base::UidValidity(5),
+                 {{base::Uid(1), 100, base::DateTime{1000, 60}, "\\Seen"},
+                  {base::Uid(2), 200, {}, ""},
+                  {base::Uid(3), 300, base::DateTime{3000, 0}, ""}});
     finish_inventory(db_, box_, base::Uid(4), 3, base::ModSeq(9));
   }
   std::vector<MessageRow> rows() { return listed(db_, box_, base::UidValidity(5), base::Uid(0), 100); }
@@ -135,9 +154,12 @@ TEST_F(Ledger, InventoryKeepsSizeDateZoneAndFlags) {
 TEST_F(Ledger, BooksCloseInEveryState) {
   const auto r = rows();
   base::Digest e1{};
-  commit_window(db_, base::UidValidity(7), {}, {{r[0].id, base::Uid(10), 100, e1, {}, {}, r[0].date, "", {}}, {r[1].id, base::Uid(10), 200, e1, {}, {}, {}, "", {}}});
+  commit_window(db_, base::UidValidity(7), {},
+                {{r[0].id, base::Uid(10), 100, e1, {}, {}, r[0].date, "", {}},
+                 {r[1].id, base::Uid(10), 200, e1, {}, {}, {}, "", {}}});
   EXPECT_EQ(books().pending, 3u);
-  commit_window(db_, base::UidValidity(7), {{r[0].id, base::Uid(10), false, {}}, {r[1].id, base::Uid(), false, {}}}, {});
+  commit_window(db_, base::UidValidity(7), {{r[0].id, base::Uid(10), false, {}}, {r[1].id, base::Uid(), false, {}}},
+                {});
   EXPECT_EQ(books().bound, 1u);
   EXPECT_EQ(in_doubt(db_, box_).front().state, MessageState::acked);
   set_quarantined(db_, r[1].id, "why");
@@ -154,14 +176,18 @@ TEST_F(Ledger, BooksCloseInEveryState) {
 TEST_F(Ledger, OneTargetUidNeverServesTwoRows) {  // I3
   const auto r = rows();
   base::Digest e1{};
-  commit_window(db_, base::UidValidity(7), {}, {{r[0].id, base::Uid(1), 1, e1, {}, {}, {}, "", {}}, {r[1].id, base::Uid(1), 1, e1, {}, {}, {}, "", {}}});
+  commit_window(
+      db_, base::UidValidity(7), {},
+      {{r[0].id, base::Uid(1), 1, e1, {}, {}, {}, "", {}}, {r[1].id, base::Uid(1), 1, e1, {}, {}, {}, "", {}}});
   commit_window(db_, base::UidValidity(7), {{r[0].id, base::Uid(5), false, {}}}, {});
   EXPECT_THROW(commit_window(db_, base::UidValidity(7), {{r[1].id, base::Uid(5), false, {}}}, {}), base::Failed);
 }
 
 TEST_F(Ledger, IntentKeepsTheFirstU0OfAllAttempts) {
   const auto r = rows();
-  const auto intent = [&](std::uint32_t u0) { commit_window(db_, base::UidValidity(7), {}, {{r[0].id, base::Uid(u0), 1, base::Digest{}, {}, {}, {}, "", {}}}); };
+  const auto intent = [&](std::uint32_t u0) {
+    commit_window(db_, base::UidValidity(7), {}, {{r[0].id, base::Uid(u0), 1, base::Digest{}, {}, {}, {}, "", {}}});
+  };
   intent(10);
   back_to_listed(db_, {r[0].id});
   intent(50);

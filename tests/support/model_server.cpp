@@ -72,7 +72,8 @@ std::string quoted(const std::string& s) {
 
 }  // namespace
 
-ModelMessage& ModelServer::put(const std::string& user, const std::string& mailbox, std::string octets, std::set<std::string> flags) {
+ModelMessage& ModelServer::put(const std::string& user, const std::string& mailbox, std::string octets,
+                               std::set<std::string> flags) {
   auto& m = users[user][mailbox];
   ModelMessage message;
   message.uid = m.uid_next++;
@@ -118,7 +119,9 @@ void ModelServer::tick() {
     }
     auto& box = users[it->user][it->mailbox];
     // What would have been refused is refused late as well, though nobody hears it.
-    if (quirks.refuse && std::any_of(it->messages.begin(), it->messages.end(), [&](const auto& m) { return quirks.refuse(m).has_value(); })) it->messages.clear();
+    if (quirks.refuse && std::any_of(it->messages.begin(), it->messages.end(),
+                                     [&](const auto& m) { return quirks.refuse(m).has_value(); }))
+      it->messages.clear();
     for (auto& m : it->messages) {
       m.uid = box.uid_next++;
       box.messages.push_back(stored_form(std::move(m)));
@@ -136,9 +139,12 @@ class ModelConnection final : public imap::Transport {
   asio::awaitable<std::size_t> read_some(asio::mutable_buffer into) override {
     if (step_) step_();
     if (out_.empty()) {
-      if (closed_) throw base::Failed({base::Scope::account, base::Remedy::reconnect, "The connection was lost: the server closed it."});
+      if (closed_)
+        throw base::Failed(
+            {base::Scope::account, base::Remedy::reconnect, "The connection was lost: the server closed it."});
       closed_ = true;
-      throw base::Failed({base::Scope::account, base::Remedy::reconnect, "The connection was lost: nothing was heard for 300 s."});
+      throw base::Failed(
+          {base::Scope::account, base::Remedy::reconnect, "The connection was lost: nothing was heard for 300 s."});
     }
     const std::size_t n = std::min(into.size(), out_.size());
     std::memcpy(into.data(), out_.data(), n);
@@ -148,7 +154,8 @@ class ModelConnection final : public imap::Transport {
   asio::awaitable<void> write_all(std::vector<std::string_view> pieces) override {
     for (const auto piece : pieces) {
       if (step_) step_();
-      if (closed_) throw base::Failed({base::Scope::account, base::Remedy::reconnect, "The connection was lost while sending."});
+      if (closed_)
+        throw base::Failed({base::Scope::account, base::Remedy::reconnect, "The connection was lost while sending."});
       receive(piece);
     }
     co_return;
@@ -196,7 +203,8 @@ class ModelConnection final : public imap::Transport {
           closed_ = true;
           return;
         }
-        if (!plus && s_.quirks.refuses_literal > 0 && appending() && literals_.size() + 1 == s_.quirks.refuses_literal) {
+        if (!plus && s_.quirks.refuses_literal > 0 && appending() &&
+            literals_.size() + 1 == s_.quirks.refuses_literal) {
           s_.quirks.refuses_literal = 0;
           for (auto& l : std::exchange(literals_, {})) s_.put(user_, "INBOX", std::move(l));
           say(command_.substr(0, command_.find(' ')) + " NO Message looks bad");
@@ -235,7 +243,9 @@ class ModelConnection final : public imap::Transport {
     std::size_t a = 2;
     if (verb == "UID" && t.size() > 2) verb += " " + base::upper(t[a++].text);
     s_.commands.push_back(verb);
-    static const std::set<std::string> kWrites = {"SELECT", "CREATE", "DELETE", "RENAME", "SUBSCRIBE", "UNSUBSCRIBE", "APPEND", "UID STORE", "UID EXPUNGE", "EXPUNGE", "CLOSE", "STORE"};
+    static const std::set<std::string> kWrites = {"SELECT",      "CREATE",      "DELETE", "RENAME",
+                                                  "SUBSCRIBE",   "UNSUBSCRIBE", "APPEND", "UID STORE",
+                                                  "UID EXPUNGE", "EXPUNGE",     "CLOSE",  "STORE"};
     if (s_.read_only && kWrites.contains(verb)) violation(verb + " on a source");
     const auto arg = [&](std::size_t i) { return a + i < t.size() ? t[a + i].text : std::string(); };
     if (verb == "CAPABILITY") {
@@ -251,7 +261,8 @@ class ModelConnection final : public imap::Transport {
         else say(tag + " NO [AUTHENTICATIONFAILED] Authentication failed, try again.");
       } else {
         user_ = arg(0);
-        say(tag + " OK [CAPABILITY " + base::join({s_.quirks.capabilities.begin(), s_.quirks.capabilities.end()}, " ") + "] in");
+        say(tag + " OK [CAPABILITY " + base::join({s_.quirks.capabilities.begin(), s_.quirks.capabilities.end()}, " ") +
+            "] in");
       }
     } else if (verb == "LOGOUT") {
       say("* BYE");
@@ -274,7 +285,8 @@ class ModelConnection final : public imap::Transport {
         say(tag + " NO [NONEXISTENT] no such mailbox");
         return;
       }
-      std::string items = "MESSAGES " + std::to_string(count(*m)) + " UIDNEXT " + std::to_string(m->uid_next) + " UIDVALIDITY " + std::to_string(m->uid_validity);
+      std::string items = "MESSAGES " + std::to_string(count(*m)) + " UIDNEXT " + std::to_string(m->uid_next) +
+                          " UIDVALIDITY " + std::to_string(m->uid_validity);
       if (arg(1).find("HIGHESTMODSEQ") != std::string::npos) items += " HIGHESTMODSEQ " + std::to_string(m->modseq);
       say("* STATUS " + quoted(arg(0)) + " (" + items + ")");
       say(tag + " OK done");
@@ -291,7 +303,8 @@ class ModelConnection final : public imap::Transport {
       else if (s_.quirks.permanent_flags) say("* OK [PERMANENTFLAGS " + *s_.quirks.permanent_flags + "] these");
       say("* " + std::to_string(count(*m)) + " EXISTS");
       say("* OK [UIDVALIDITY " + std::to_string(m->uid_validity) + "] valid");
-      if (s_.quirks.capabilities.contains("CONDSTORE")) say("* OK [HIGHESTMODSEQ " + std::to_string(m->modseq) + "] highest");
+      if (s_.quirks.capabilities.contains("CONDSTORE"))
+        say("* OK [HIGHESTMODSEQ " + std::to_string(m->modseq) + "] highest");
       say("* OK [UIDNEXT " + std::to_string(m->uid_next) + "] next");
       say(tag + " OK done");
     } else if (verb == "CREATE") {
@@ -319,7 +332,8 @@ class ModelConnection final : public imap::Transport {
     } else if (verb == "UID EXPUNGE") {
       if (!s_.quirks.capabilities.contains("UIDPLUS")) violation("UID EXPUNGE without UIDPLUS");
       const auto uid = std::stoul(arg(0));
-      std::erase_if(mailbox(selected_)->messages, [&](const auto& m) { return m.uid == uid && m.flags.contains("\\Deleted"); });
+      std::erase_if(mailbox(selected_)->messages,
+                    [&](const auto& m) { return m.uid == uid && m.flags.contains("\\Deleted"); });
       say(tag + " OK done");
     } else {
       violation("an unknown command: " + verb);
@@ -328,7 +342,8 @@ class ModelConnection final : public imap::Transport {
   }
 
   std::size_t count(const ModelMailbox& m) const {
-    return static_cast<std::size_t>(std::count_if(m.messages.begin(), m.messages.end(), [&](const auto& x) { return visible(x); }));
+    return static_cast<std::size_t>(
+        std::count_if(m.messages.begin(), m.messages.end(), [&](const auto& x) { return visible(x); }));
   }
 
   void fetch(const std::string& tag, const std::string& set, const std::string& items) {
@@ -354,14 +369,17 @@ class ModelConnection final : public imap::Transport {
         if (s_.quirks.short_lists && !body && &m == &box->messages.back()) continue;
         seen.insert(m.uid);
         std::string line = "* " + std::to_string(sequence) + " FETCH (UID " + std::to_string(m.uid);
-        if (items.find("FLAGS") != std::string::npos) line += " FLAGS (" + base::join({m.flags.begin(), m.flags.end()}, " ") + ")";
+        if (items.find("FLAGS") != std::string::npos)
+          line += " FLAGS (" + base::join({m.flags.begin(), m.flags.end()}, " ") + ")";
         if (items.find("INTERNALDATE") != std::string::npos) line += " INTERNALDATE \"" + m.date + "\"";
-        if (items.find("RFC822.SIZE") != std::string::npos) line += " RFC822.SIZE " + (s_.quirks.size_lie.empty() ? std::to_string(m.octets.size()) : s_.quirks.size_lie);
+        if (items.find("RFC822.SIZE") != std::string::npos)
+          line += " RFC822.SIZE " + (s_.quirks.size_lie.empty() ? std::to_string(m.octets.size()) : s_.quirks.size_lie);
         if (body && s_.quirks.nil_body && s_.quirks.nil_body(m)) line += " BODY[] NIL";
         else if (body) line += " BODY[] {" + std::to_string(m.octets.size()) + "}\r\n" + m.octets;
         say(line + ")");
       }
-      if (body && s_.quirks.nil_for_expunged && first == last && !seen.contains(first)) say("* 1 FETCH (UID " + std::to_string(first) + " BODY[] NIL)");
+      if (body && s_.quirks.nil_for_expunged && first == last && !seen.contains(first))
+        say("* 1 FETCH (UID " + std::to_string(first) + " BODY[] NIL)");
     }
     say(tag + " OK done");
   }
@@ -457,7 +475,9 @@ class ModelConnection final : public imap::Transport {
   std::uint32_t next_validity_ = 7;
 };
 
-std::unique_ptr<imap::Transport> ModelServer::connect(std::function<void()> step) { return std::make_unique<ModelConnection>(*this, std::move(step)); }
+std::unique_ptr<imap::Transport> ModelServer::connect(std::function<void()> step) {
+  return std::make_unique<ModelConnection>(*this, std::move(step));
+}
 
 asio::awaitable<std::unique_ptr<imap::Transport>> ModelDialer::dial(base::Endpoint endpoint) {
   if (step) step();

@@ -1,5 +1,5 @@
-// An IMAP server as a model, behind imap::Transport: strict about what clients may send, with switches for what real servers
-// are known to do wrong. No sockets, no threads, no real time: one world, one schedule.
+// An IMAP server as a model, behind imap::Transport: strict about what clients may send, with switches for what real
+// servers are known to do wrong. No sockets, no threads, no real time: one world, one schedule.
 //
 // What it takes for granted is what Dovecot, Cyrus and Courier were seen to do; each Quirk names its server.
 #pragma once
@@ -53,21 +53,30 @@ struct Quirks {
   std::set<std::string> capabilities = {"IMAP4REV1", "UIDPLUS", "LITERAL+", "MULTIAPPEND", "NAMESPACE"};
   // The server refuses a message: its words, or nothing.
   std::function<std::optional<std::string>(const ModelMessage&)> refuse;
-  bool bare_lf_to_crlf = true;      // Dovecot, Courier
-  bool nul_to_80 = true;            // Dovecot
-  bool header_8bit_to_x = false;    // Cyrus, munge8bit
+  bool bare_lf_to_crlf = true;                // Dovecot, Courier
+  bool nul_to_80 = true;                      // Dovecot
+  bool header_8bit_to_x = false;              // Cyrus, munge8bit
   bool keeps_first_of_refused_multi = false;  // breaks RFC 3502
   bool refuses_after_storing = false;         // NO [UNAVAILABLE] although stored
-  enum class AppendUid { honest, swapped, wrong_validity, absent, far_too_high, too_low, repeated } append_uid = AppendUid::honest;
-  bool forgets_dates = false;       // stores "now"
+  enum class AppendUid {
+    honest,
+    swapped,
+    wrong_validity,
+    absent,
+    far_too_high,
+    too_low,
+    repeated
+  } append_uid = AppendUid::honest;
+  bool forgets_dates = false;                  // stores "now"
   std::optional<std::string> permanent_flags;  // "(\\Seen \\*)"
-  bool nil_for_expunged = true;     // FETCH of a vanished message: OK and NIL (RFC 2180); else nothing
+  bool nil_for_expunged = true;                // FETCH of a vanished message: OK and NIL (RFC 2180); else nothing
   std::chrono::milliseconds hides_fresh{0};    // new messages show only later
   std::function<bool(const ModelMessage&)> nil_body;  // OK and NIL for a message that is there
-  std::string size_lie;             // RFC822.SIZE of every message
-  std::size_t refuses_literal = 0;  // of a MULTIAPPEND without LITERAL+: NO instead of the n-th "+"; those before it are kept
+  std::string size_lie;                               // RFC822.SIZE of every message
+  std::size_t refuses_literal =
+      0;  // of a MULTIAPPEND without LITERAL+: NO instead of the n-th "+"; those before it are kept
   bool echoes_refused_login = false;
-  bool short_lists = false;         // UID FETCH 1:n leaves out the last under OK
+  bool short_lists = false;  // UID FETCH 1:n leaves out the last under OK
 };
 
 class ModelServer {
@@ -80,18 +89,19 @@ class ModelServer {
   bool read_only = false;  // a source: every changing command is a violation
 
   // Faults. Counted in APPEND commands over all connections, from 1; 0 = never.
-  std::uint64_t lose_answer_of_append = 0;    // stores, then closes
-  std::uint64_t freeze_append = 0;            // says nothing more; stores only after `thaw`
+  std::uint64_t lose_answer_of_append = 0;  // stores, then closes
+  std::uint64_t freeze_append = 0;          // says nothing more; stores only after `thaw`
   std::chrono::milliseconds thaw{5000};
-  std::uint64_t drop_in_append = 0;           // closes in the middle of the literal
-  std::uint64_t refuse_logins = 0;            // the next n log-ins are put off: [UNAVAILABLE]
+  std::uint64_t drop_in_append = 0;  // closes in the middle of the literal
+  std::uint64_t refuse_logins = 0;   // the next n log-ins are put off: [UNAVAILABLE]
 
   // Seen.
   std::uint64_t appends = 0, appended_messages = 0, logins = 0, body_fetches = 0;
-  std::vector<std::string> commands;          // verbs
+  std::vector<std::string> commands;  // verbs
   std::vector<std::string> violations;
 
-  ModelMessage& put(const std::string& user, const std::string& mailbox, std::string octets, std::set<std::string> flags = {});
+  ModelMessage& put(const std::string& user, const std::string& mailbox, std::string octets,
+                    std::set<std::string> flags = {});
   std::vector<std::string> bodies(const std::string& user, const std::string& mailbox) const;
   void tick();  // what was frozen and is due is done
 

@@ -4,9 +4,9 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
-#include <algorithm>
 #include <fstream>
 #include <map>
 
@@ -16,7 +16,8 @@ namespace asio = boost::asio;
 
 TempFolder::TempFolder() {
   // On a RAM disk where there is one: thousands of stores are made and thrown away.
-  const std::string root = std::filesystem::exists("/dev/shm") ? "/dev/shm" : std::filesystem::temp_directory_path().string();
+  const std::string root =
+      std::filesystem::exists("/dev/shm") ? "/dev/shm" : std::filesystem::temp_directory_path().string();
   std::string pattern = root + "/4d2kms-test-XXXXXX";
   if (mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("no temporary folder");
   path_ = pattern;
@@ -53,12 +54,11 @@ World::World() {
   chmod(settings.roster.c_str(), 0600);
 }
 
-void World::lose_state() {
-  std::filesystem::remove_all(settings.state);
-}
+void World::lose_state() { std::filesystem::remove_all(settings.state); }
 
 namespace {
-asio::awaitable<void> stages(pipeline::Migration* m, std::string command, pipeline::VerifyLevel level, pipeline::VerifyResult* verified) {
+asio::awaitable<void> stages(pipeline::Migration* m, std::string command, pipeline::VerifyLevel level,
+                             pipeline::VerifyResult* verified) {
   if (command == "verify") {
     *verified = co_await m->verify_all(pipeline::VerifyLevel::full);
     co_return;
@@ -106,7 +106,8 @@ World::Ran World::run(const std::string& command, std::uint64_t die_at) {
     if (failure) std::rethrow_exception(failure);
     store.set_before({});
     auto row = state::runs(store.db()).back();
-    ran.report = pipeline::make_report(store.db(), ran.verified, row, [](const std::string&) { return true; }, false);
+    ran.report = pipeline::make_report(
+        store.db(), ran.verified, row, [](const std::string&) { return true; }, false);
     ran.exit = static_cast<int>(pipeline::verdict_of(ran.report).exit);
   } catch (const Died&) {
     ran.died = true;

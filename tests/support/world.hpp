@@ -1,4 +1,5 @@
-// A whole migration in one process: two model servers, a virtual clock, a real store in a temporary folder, the real stages.
+// A whole migration in one process: two model servers, a virtual clock, a real store in a temporary folder, the real
+// stages.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -41,8 +42,8 @@ class World {
   pipeline::Settings settings;
   TempFolder folder;
 
-  // Runs `command` ("run", "load", "verify") as a fresh process would: new store, new sessions. Dies before step `die_at`
-  // (0: never); steps are reads, writes, connections and pieces of work for the store.
+  // Runs `command` ("run", "load", "verify") as a fresh process would: new store, new sessions. Dies before step
+  // `die_at` (0: never); steps are reads, writes, connections and pieces of work for the store.
   struct Ran {
     bool died = false;
     int exit = 0;
