@@ -560,27 +560,33 @@ asio::awaitable<bool> MailboxLoader::left_out_by_policy(const MessageRow& row) {
   co_return true;
 }
 
+// Anything but a whole body waits until the rest of the mailbox is done (copy_left_over); true if it does.
+bool MailboxLoader::set_aside(const MessageRow& row, imap::BodyFound found) {
+  switch (found) {
+    case imap::BodyFound::whole:
+      return false;
+    case imap::BodyFound::vanished:
+      vanished_.push_back(row);
+      break;
+    case imap::BodyFound::empty:
+      empty_.push_back(row);
+      break;
+    case imap::BodyFound::refused:
+      unreadable_.push_back(row);
+      break;
+    case imap::BodyFound::too_large:
+      large_later_.push_back(row);
+      break;
+  }
+  return true;
+}
+
 asio::awaitable<void> MailboxLoader::process(std::vector<MessageRow> rows, std::vector<imap::ReadMessage> bodies) {
   std::vector<Outgoing> items;
   for (std::size_t i = 0; i < rows.size(); ++i) {
     auto& row = rows[i];
     auto& body = bodies[i];
-    switch (body.found) {
-      case imap::BodyFound::vanished:
-        vanished_.push_back(std::move(row));
-        continue;
-      case imap::BodyFound::empty:
-        empty_.push_back(std::move(row));
-        continue;
-      case imap::BodyFound::refused:
-        unreadable_.push_back(std::move(row));
-        continue;
-      case imap::BodyFound::too_large:
-        large_later_.push_back(std::move(row));
-        continue;
-      case imap::BodyFound::whole:
-        break;
-    }
+    if (set_aside(row, body.found)) continue;
     if (co_await left_out_by_policy(row)) continue;
     if (co_await settled_by_content(row, body.print, body.octets)) continue;
     const std::string_view header = std::string_view(body.octets).substr(0, 256 * 1024);
@@ -861,10 +867,7 @@ asio::awaitable<void> MailboxLoader::copy_large(MessageRow row) {
   if (untaken_ > 0 || !stale_.empty() || !row.date || !imap::storable(*row.date, context_.clock.unix_seconds())) {
     HeaderOnly first;
     const auto m = co_await context_.source.stream(row.uid, first);
-    if (m.found == imap::BodyFound::vanished) vanished_.push_back(row);
-    else if (m.found == imap::BodyFound::empty) empty_.push_back(row);
-    else if (m.found == imap::BodyFound::refused) unreadable_.push_back(row);
-    if (m.found != imap::BodyFound::whole) co_return;
+    if (set_aside(row, m.found)) co_return;
     if (co_await settled_by_content(row, m.print, {})) co_return;
     header = std::move(first.header);
   }
@@ -888,9 +891,7 @@ asio::awaitable<void> MailboxLoader::copy_large(MessageRow row) {
                                       "was given up before its "
                                       "end.",
                                       append.size, row.uid.value, where())});
-    if (m.found == imap::BodyFound::vanished) vanished_.push_back(row);
-    else if (m.found == imap::BodyFound::empty) empty_.push_back(row);
-    else unreadable_.push_back(row);
+    set_aside(row, m.found);
     co_return;
   }
   // Everything has passed: its fingerprint is made durable before the CRLF that lets the server store it.

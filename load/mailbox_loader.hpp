@@ -108,6 +108,7 @@ class MailboxLoader {
   std::vector<state::Note> stored_notes(const state::MessageRow& row, const std::optional<base::DateTime>& date,
                                         const std::vector<std::string>& flags) const;
   boost::asio::awaitable<void> reopen_source();
+  bool set_aside(const state::MessageRow& row, imap::BodyFound found);
   boost::asio::awaitable<bool> left_out_by_policy(const state::MessageRow& row);
   boost::asio::awaitable<void> copy_listed();
   boost::asio::awaitable<void> read_next(std::vector<state::MessageRow>* rows, std::vector<imap::ReadMessage>* bodies);

@@ -231,8 +231,12 @@ json::object make_report(Db& db, const VerifyResult& verified, const state::RunR
     sentence = fmt::format("Done, but not everything was migrated: {}; {}. Each is listed below.", on_target,
                            base::join(parts, ", "));
   } else {
-    sentence = fmt::format("Complete: {}{}; nothing is missing{}.", on_target,
-                           total.verified == total.bound && total.bound > 0 ? ", every one re-read and equal" : "",
+    std::string verified_text;
+    if (total.bound > 0)
+      verified_text = total.verified == total.bound
+                          ? ", every one re-read and equal"
+                          : fmt::format(", {} of them re-read and equal", base::human_count(total.verified));
+    sentence = fmt::format("Complete: {}{}; nothing is missing{}.", on_target, verified_text,
                            left_twice > 0
                                ? fmt::format(", {} left there and listed",
                                              base::plural(left_twice, "possible second copy", "possible second copies"))

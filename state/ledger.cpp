@@ -376,13 +376,6 @@ std::uint64_t pending(Db& db, MailboxId mailbox) {
   return static_cast<std::uint64_t>(db.integer("SELECT count(*) FROM message WHERE mailbox=? AND state<3", mailbox));
 }
 
-std::uint64_t pending_in_doubt(Db& db, AccountId account) {
-  return static_cast<std::uint64_t>(
-      db.integer("SELECT count(*) FROM message WHERE mailbox IN (SELECT id FROM mailbox WHERE account=?) "
-                 "AND state=1 AND state<3",
-                 account));
-}
-
 std::vector<Uid> bound_uids(Db& db, MailboxId mailbox, Uid from, Uid to) {
   std::vector<Uid> out;
   Rows r =

@@ -181,7 +181,6 @@ std::vector<MessageRow> unverified(Db& db, MailboxId mailbox, base::Uid after, i
 // Bound under an older UIDVALIDITY of the source (or settled there), with an E1: what may be the same message.
 std::vector<MessageRow> stale(Db& db, MailboxId mailbox, base::UidValidity validity);
 std::uint64_t pending(Db& db, MailboxId mailbox);
-std::uint64_t pending_in_doubt(Db& db, AccountId account);
 // Target UIDs bound in [from, to).
 std::vector<base::Uid> bound_uids(Db& db, MailboxId mailbox, base::Uid from, base::Uid to);
 // The same for the mailbox that this account has there under that name, if any.

@@ -22,6 +22,14 @@ base::Failed untrustworthy(const Session& session, const std::string& what) {
                                    what, session.open_mailbox())});
 }
 
+// The FETCH that a response is, null for any other. One that does not parse might be about any message: nothing can be
+// believed after it.
+Fetched* fetched(const Session& session, Untagged& response) {
+  if (const auto* o = std::get_if<Other>(&response); o != nullptr && o->keyword == "FETCH" && !o->why.empty())
+    throw untrustworthy(session, "a FETCH response is malformed (" + o->why + ")");
+  return std::get_if<Fetched>(&response);
+}
+
 Envelope envelope_of(Fetched&& f) {
   Envelope e;
   e.uid = f.uid.value_or(Uid());
@@ -39,12 +47,7 @@ class ListSink final : public Sink {
   ListSink(Session& session, Uid from, Uid to, bool with_flags, std::size_t chunk, EnvelopeReceiver receive)
       : session_(session), from_(from), to_(to), with_flags_(with_flags), chunk_(chunk), receive_(std::move(receive)) {}
   void untagged(Untagged&& response) override {
-    if (auto* o = std::get_if<Other>(&response)) {
-      if (o->keyword == "FETCH" && !o->why.empty())
-        throw untrustworthy(session_, "a FETCH response is malformed (" + o->why + ")");
-      return;
-    }
-    auto* f = std::get_if<Fetched>(&response);
+    auto* f = fetched(session_, response);
     if (f == nullptr || !f->uid) return;
     if (with_flags_ && !f->size) return;  // an unasked flag update
     if (*f->uid < from_ || *f->uid >= to_)
@@ -80,12 +83,7 @@ class BodySink final : public Sink {
     for (std::size_t i = 0; i < out.size(); ++i) at_[out[i].envelope.uid] = i;
   }
   void untagged(Untagged&& response) override {
-    if (auto* o = std::get_if<Other>(&response)) {
-      if (o->keyword == "FETCH" && !o->why.empty())
-        throw untrustworthy(session_, "a FETCH response is malformed (" + o->why + ")");
-      return;
-    }
-    auto* f = std::get_if<Fetched>(&response);
+    auto* f = fetched(session_, response);
     if (f == nullptr || !f->uid || f->body == BodyKind::absent) return;
     const auto it = at_.find(*f->uid);
     if (it == at_.end())
@@ -135,12 +133,7 @@ class StreamSink final : public Sink {
   StreamSink(Session& session, Uid uid, BodyReceiver& receiver, base::Fingerprinter::E1x e1x)
       : session_(session), uid_(uid), receiver_(receiver), print_(e1x) {}
   void untagged(Untagged&& response) override {
-    if (auto* o = std::get_if<Other>(&response)) {
-      if (o->keyword == "FETCH" && !o->why.empty())
-        throw untrustworthy(session_, "a FETCH response is malformed (" + o->why + ")");
-      return;
-    }
-    auto* f = std::get_if<Fetched>(&response);
+    auto* f = fetched(session_, response);
     if (f == nullptr || f->body == BodyKind::absent) return;
     if (!f->uid || *f->uid != uid_ || parsed_)
       throw untrustworthy(session_, "the server sent another message than the one asked for");

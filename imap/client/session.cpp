@@ -341,28 +341,22 @@ asio::awaitable<Namespaces> Session::namespaces() {
   co_return sink.items.empty() ? Namespaces{} : sink.items.back();
 }
 
-asio::awaitable<std::vector<ListItem>> Session::list() {
+asio::awaitable<std::vector<ListItem>> Session::list_all(Verb verb, const char* what) {
   Collect<ListItem> sink;
-  const auto answer = co_await run(std::move(Command(Verb::list).string("").string("*")), sink);
+  Command command(verb);
+  command.string("").string("*");
+  const auto answer = co_await run(std::move(command), sink);
   // A mailbox that cannot be read from the list would be a mailbox left behind without a word.
   if (!answer.ok() || !sink.unreadable.empty())
     throw base::Failed({Scope::account, Remedy::ask_admin,
-                        fmt::format("Could not list the mailboxes of {}: {}.", who_,
-                                    answer.ok() ? "a LIST response is malformed (" + sink.unreadable + ")"
+                        fmt::format("Could not list the {} of {}: {}.", what, who_,
+                                    answer.ok() ? "a response is malformed (" + sink.unreadable + ")"
                                                 : "server said " + answer.tagged.verbatim())});
   co_return std::move(sink.items);
 }
 
-asio::awaitable<std::vector<ListItem>> Session::lsub() {
-  Collect<ListItem> sink;
-  const auto answer = co_await run(std::move(Command(Verb::lsub).string("").string("*")), sink);
-  if (!answer.ok() || !sink.unreadable.empty())
-    throw base::Failed({Scope::account, Remedy::ask_admin,
-                        fmt::format("Could not list the subscriptions of {}: {}.", who_,
-                                    answer.ok() ? "a LSUB response is malformed (" + sink.unreadable + ")"
-                                                : "server said " + answer.tagged.verbatim())});
-  co_return std::move(sink.items);
-}
+asio::awaitable<std::vector<ListItem>> Session::list() { co_return co_await list_all(Verb::list, "mailboxes"); }
+asio::awaitable<std::vector<ListItem>> Session::lsub() { co_return co_await list_all(Verb::lsub, "subscriptions"); }
 
 asio::awaitable<std::vector<base::Result<StatusItem>>> Session::statuses(std::vector<std::string> mailboxes,
                                                                          bool modseq, bool pipelined) {

@@ -127,6 +127,7 @@ class Session {
   // Until the engine is idle, has something to send, or asks for the body.
   boost::asio::awaitable<void> read_answers(Sink& sink, bool until_idle);
   boost::asio::awaitable<void> read_all_or_close(Sink& sink);
+  boost::asio::awaitable<std::vector<ListItem>> list_all(Verb verb, const char* what);
   void submit(Command command);
   void note(const StatusLine& line);
   std::string without_password(std::string text) const;

@@ -67,7 +67,6 @@ class Engine {
   // A "+" must come before everything queued can leave.
   bool needs_continuation() const;
   bool holds_octets() const { return framer_.holds_octets(); }
-  void forget_finished() { finished_.clear(); }
 
  private:
   struct Sent {

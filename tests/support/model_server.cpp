@@ -107,6 +107,7 @@ ModelMessage ModelServer::stored_form(ModelMessage m) const {
   if (quirks.header_8bit_to_x)
     for (std::size_t i = 0, end = std::min(m.octets.size(), m.octets.find("\r\n\r\n")); i < end; ++i)
       if (static_cast<unsigned char>(m.octets[i]) >= 0x80) m.octets[i] = 'X';
+  if (quirks.alters) quirks.alters(m.octets);
   if (quirks.forgets_dates) m.date = "01-Jan-2024 00:00:00 +0000";
   return m;
 }

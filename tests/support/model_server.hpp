@@ -67,6 +67,7 @@ struct Quirks {
     too_low,
     repeated
   } append_uid = AppendUid::honest;
+  std::function<void(std::string&)> alters;    // what it stores is not what it was given
   bool forgets_dates = false;                  // stores "now"
   std::optional<std::string> permanent_flags;  // "(\\Seen \\*)"
   bool nil_for_expunged = true;                // FETCH of a vanished message: OK and NIL (RFC 2180); else nothing
