@@ -34,9 +34,24 @@ std::size_t utf8_length(std::string_view s) {
   return 0;
 }
 
+// Columns that a terminal gives to the text: two for East Asian wide characters and emoji, none for combining marks.
 std::size_t width(std::string_view s) {
+  struct Range {
+    std::uint32_t first, last;
+  };
+  static constexpr Range kWide[] = {{0x1100, 0x115F}, {0x2E80, 0xA4CF}, {0xAC00, 0xD7A3},   {0xF900, 0xFAFF},
+                                    {0xFE30, 0xFE6F}, {0xFF00, 0xFF60}, {0x1F300, 0x1FAFF}, {0x20000, 0x3FFFD}};
   std::size_t n = 0;
-  for (const char c : s) n += (static_cast<unsigned char>(c) & 0xC0) != 0x80;
+  while (!s.empty()) {
+    const std::size_t length = std::max<std::size_t>(1, utf8_length(s));
+    std::uint32_t c = static_cast<unsigned char>(s[0]);
+    if (length > 1) c &= 0xFFu >> (length + 1);
+    for (std::size_t i = 1; i < length; ++i) c = (c << 6) | (static_cast<unsigned char>(s[i]) & 0x3Fu);
+    s.remove_prefix(length);
+    if (c >= 0x300 && c <= 0x36F) continue;
+    n += 1;
+    for (const auto& r : kWide) n += c >= r.first && c <= r.last;
+  }
   return n;
 }
 

@@ -25,7 +25,8 @@ std::string human_octets(std::uint64_t octets);
 std::string human_count(std::uint64_t n);
 // "1 h 04 min", "3 min 20 s", "4.2 s".
 std::string human_duration(std::chrono::milliseconds d);
-// Columns wide enough for their longest cell; `right` lists the columns aligned to the right. Widths in code points.
+// Columns wide enough for their longest cell; `right` lists the columns aligned to the right. Widths as a terminal
+// shows them.
 std::string table(const std::vector<std::vector<std::string>>& rows, const std::vector<std::size_t>& right);
 // "1 message", "2 messages".
 std::string plural(std::uint64_t n, std::string_view one, std::string_view many = {});

@@ -75,8 +75,7 @@ std::string MailboxLoader::where() const {
   return fmt::format("\"{}\" of {}", base::printable(mailbox_.target_name), context_.account);
 }
 
-// ---- looking
-// ---------------------------------------------------------------------------------------------------------
+// ---- looking ----
 
 asio::awaitable<void> MailboxLoader::reopen() {
   auto opened = co_await context_.target.select(mailbox_.target_wire);
@@ -397,8 +396,7 @@ asio::awaitable<void> MailboxLoader::find_elsewhere(std::vector<MessageRow> lost
   }
 }
 
-// ---- copying
-// ---------------------------------------------------------------------------------------------------------
+// ---- copying ----
 
 asio::awaitable<void> MailboxLoader::copy() {
   std::exception_ptr failure;
@@ -798,8 +796,7 @@ asio::awaitable<void> MailboxLoader::refused(Outgoing item, imap::Answer answer)
   co_await send_window(std::move(one));
 }
 
-// ---- large bodies
-// ----------------------------------------------------------------------------------------------------
+// ---- large bodies ----
 
 // FETCH literal to APPEND literal, octet by octet. The APPEND's final CRLF, without which no server stores, is not sent
 // here.
@@ -922,8 +919,7 @@ asio::awaitable<void> MailboxLoader::reopen_source() {
   if (!opened) throw base::Failed(opened.error());
 }
 
-// ---- what is left
-// ----------------------------------------------------------------------------------------------------
+// ---- what is left ----
 
 asio::awaitable<void> MailboxLoader::copy_left_over() {
   for (auto& row : std::exchange(large_later_, {})) co_await copy_large(std::move(row));

@@ -117,8 +117,7 @@ bool in_sample(std::int64_t mailbox, const imap::Envelope& e) {
 
 }  // namespace
 
-// ---- run: what is bound and not verified yet
-// -------------------------------------------------------------------------
+// ---- run: what is bound and not verified yet ----
 
 asio::awaitable<VerifyResult> Migration::verify_new(VerifyLevel level) {
   VerifyResult result;
@@ -272,8 +271,7 @@ asio::awaitable<void> Migration::verify_new_once(VerifyResult* result, VerifyLev
   co_await target->logout();
 }
 
-// ---- verify: everything, both sides
-// ----------------------------------------------------------------------------------
+// ---- verify: everything, both sides ----
 
 asio::awaitable<VerifyResult> Migration::verify_all(VerifyLevel level) {
   VerifyResult result;

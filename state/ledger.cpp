@@ -78,8 +78,7 @@ const char* name_of(MessageState s) {
   return kNames[static_cast<int>(s)];
 }
 
-// ---- configuration
-// ---------------------------------------------------------------------------------------------------
+// ---- configuration ----
 
 void save_configuration(Db& db, const std::vector<ConfiguredPostOffice>& post_offices) {
   Transaction t(db);
@@ -179,8 +178,7 @@ void pin(Db& db, const std::string& host, std::uint16_t port, const std::string&
   db.run("INSERT OR REPLACE INTO pin(host, port, fingerprint) VALUES(?,?,?)", host, std::int64_t{port}, fingerprint);
 }
 
-// ---- inventory
-// -------------------------------------------------------------------------------------------------------
+// ---- inventory ----
 
 std::vector<MailboxRow> mailboxes(Db& db, AccountId account) {
   std::vector<MailboxRow> out;
@@ -288,8 +286,7 @@ void finish_inventory(Db& db, MailboxId mailbox, Uid uid_next, std::uint64_t mes
          messages, modseq, mailbox);
 }
 
-// ---- plan and runs
-// ---------------------------------------------------------------------------------------------------
+// ---- plan and runs ----
 
 void set_targets(Db& db, const std::vector<PlannedMailbox>& planned) {
   Transaction t(db);
@@ -344,8 +341,7 @@ void add_event(Db& db, std::optional<RunId> run, std::int64_t at, std::optional<
          kind, detail);
 }
 
-// ---- load
-// ------------------------------------------------------------------------------------------------------------
+// ---- load ----
 
 std::vector<MessageRow> listed(Db& db, MailboxId mailbox, UidValidity validity, Uid after, int limit) {
   return message_rows(db.rows(MESSAGE_COLUMNS
@@ -541,8 +537,7 @@ std::int64_t retry_quarantined(Db& db, AccountId account) {
   return n;
 }
 
-// ---- books
-// -----------------------------------------------------------------------------------------------------------
+// ---- books ----
 
 void Books::add(MessageState s, std::uint64_t count, base::Octets octets_of_them) {
   inventory += count;

@@ -35,8 +35,7 @@ enum class MessageState : std::uint8_t {
 };
 const char* name_of(MessageState s);
 
-// ---- configuration
-// ---------------------------------------------------------------------------------------------------
+// ---- configuration ----
 
 struct AccountRow {
   AccountId id;
@@ -82,8 +81,7 @@ void set_meta(Db& db, const std::string& key, const std::string& value);
 std::string pinned(Db& db, const std::string& host, std::uint16_t port);
 void pin(Db& db, const std::string& host, std::uint16_t port, const std::string& fingerprint);
 
-// ---- inventory
-// -------------------------------------------------------------------------------------------------------
+// ---- inventory ----
 
 struct MailboxRow {
   MailboxId id;
@@ -126,8 +124,7 @@ void finish_inventory(Db& db, MailboxId mailbox, base::Uid uid_next, std::uint64
 // Flags as one text: sorted, without duplicates and without \Recent.
 std::string canonical_flags(std::vector<std::string> names);
 
-// ---- plan and runs
-// ---------------------------------------------------------------------------------------------------
+// ---- plan and runs ----
 
 struct PlannedMailbox {
   MailboxId id;
@@ -157,8 +154,7 @@ std::vector<RunRow> runs(Db& db);
 void add_event(Db& db, std::optional<RunId> run, std::int64_t at, std::optional<AccountId> account,
                std::optional<MailboxId> mailbox, const std::string& kind, const std::string& detail);
 
-// ---- load
-// ------------------------------------------------------------------------------------------------------------
+// ---- load ----
 
 struct MessageRow {
   MessageId id;
@@ -256,8 +252,7 @@ void flags_brought(Db& db, const std::vector<FlagChange>& changes);
 // Back to listed, to be tried again; returns how many.
 std::int64_t retry_quarantined(Db& db, AccountId account);
 
-// ---- books
-// -----------------------------------------------------------------------------------------------------------
+// ---- books ----
 
 // inventory = bound + gone + excluded + quarantined + pending (I5).
 struct Books {

@@ -290,7 +290,8 @@ std::string StatusLine::verbatim() const {
   if (!code.name.empty())
     out +=
         code.arguments.empty() ? fmt::format(" [{}]", code.name) : fmt::format(" [{} {}]", code.name, code.arguments);
-  if (!text.empty()) out += " " + text;
+  // Without its last full stop: our sentence goes on.
+  if (!text.empty()) out += " " + (text.ends_with('.') ? text.substr(0, text.size() - 1) : text);
   return base::printable(out);
 }
 

@@ -31,7 +31,8 @@ TEST(Human, NumbersAreWrittenForPeople) {
   EXPECT_EQ(base::plural(2000, "message"), "2,000 messages");
 }
 
-TEST(Table, ColumnsLineUpByCodePoints) {
+TEST(Table, ColumnsLineUpAsATerminalShowsThem) {
+  EXPECT_EQ(base::table({{"日本", "1"}, {"abcde", "2"}}, {}), "日本   1\nabcde  2\n");
   EXPECT_EQ(base::table({{"A", "N"}, {"Üx", "10"}, {"y", "5"}}, {1}), "A    N\nÜx  10\ny    5\n");
 }
 
