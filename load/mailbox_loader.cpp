@@ -1006,7 +1006,7 @@ asio::awaitable<void> MailboxLoader::flush() {
 asio::awaitable<void> MailboxLoader::sweep() {
   const state::MailboxId id = mailbox_.id;
   for (auto& s : seen_) {
-    if (s.taken || s.uid < mailbox_.first_u0) continue;
+    if (s.taken) continue;
     auto query = [id, e1 = s.print.e1](Db& db) { return state::bound_with(db, id, e1); };
     const auto twins = co_await context_.store.run(std::move(query));
     if (twins.empty()) continue;  // a stranger's: new mail, or put there by its user
@@ -1016,7 +1016,9 @@ asio::awaitable<void> MailboxLoader::sweep() {
     // Removed only if we sent that message more than once, nobody touched the copy, and the one that stays is there.
     std::string flags = state::canonical_flags(s.flags);
     const bool untouched = flags == twin.flags && (!twin.date || (s.date && s.date->same_instant(*twin.date)));
-    if (twin.attempts < 2) {
+    if (s.uid < mailbox_.first_u0) {
+      detail += "; it was there before this state first met the mailbox: left there";
+    } else if (twin.attempts < 2) {
       detail += "; we sent it only once, so it may be its user's own copy: left there";
     } else if (!untouched) {
       detail += "; its flags or date were changed since: left there";

@@ -76,7 +76,7 @@ void Migration::read_configuration() {
     settings_.source.port = settings_.source.tls == base::TlsMode::tls ? std::uint16_t{993}
                             : configuration_.imap_port != 0            ? configuration_.imap_port
                                                                        : std::uint16_t{143};
-  for (const auto& n : configuration_.notes) log_->info("{}", base::printable(n));
+  for (const auto& n : configuration_.notes) log_->warn("{}", base::printable(n));
 
   std::vector<state::ConfiguredPostOffice> save;
   std::set<std::string> names, addresses,

@@ -172,7 +172,26 @@ asio::awaitable<void> Migration::plan_once(PlannedAccount* planned, state::Accou
                       statuses[i]->uid_next == row->low_water.value;
     // A mailbox that has never had a message needs no look.
     if (!p.create && row->messages == 0 && k.to_move == 0 && !row->target_validity) p.untouched = true;
-    if (!row->error.empty()) p.remarks.push_back(row->error);
+    // A user's new mail can hide a loss from this count; that many fewer cannot be anything else.
+    constexpr std::string_view kFewer = "the target shows only ";
+    for (std::size_t i = 0; i < ask.size(); ++i) {
+      if (ask[i] != m.wire || !statuses[i] || statuses[i]->uid_validity != row->target_validity.value) continue;
+      auto bound = [id = m.id](Db& db) {
+        return static_cast<std::uint64_t>(
+            db.integer("SELECT count(*) FROM message WHERE mailbox=? AND state IN (3, 4)", id));
+      };
+      const auto moved = co_await store_.run(std::move(bound));
+      const bool fewer = statuses[i]->messages.value_or(moved) < moved;
+      if (!fewer && !row->error.starts_with(kFewer)) continue;
+      const std::string text =
+          fewer ? fmt::format("{}{} of the {} that were moved there: \"4d2kms verify\" names those that are gone",
+                              kFewer, *statuses[i]->messages, base::plural(moved, "message"))
+                : std::string();
+      auto note = [id = m.id, text](Db& db) { state::set_target_error(db, id, text); };
+      co_await store_.run(std::move(note));
+      if (fewer) p.remarks.push_back(text);
+    }
+    if (!row->error.empty() && !row->error.starts_with(kFewer)) p.remarks.push_back(row->error);
     if (k.empty > 0)
       p.remarks.push_back(
           fmt::format("{} of no octets: no server stores such; quarantined", base::plural(k.empty, "message")));

@@ -125,11 +125,11 @@ json::object make_report(Db& db, const VerifyResult& verified, const state::RunR
     offices.push_back(std::move(o));
   }
   json::array messages;
-  std::uint64_t quarantined = 0;
+  std::uint64_t absent_on_record = 0;
   for (const auto& n : state::noted_messages(db)) {
     const auto it = names.find(n.mailbox.value);
     if (it == names.end() || n.kind == "found" || n.kind == "superseded") continue;
-    quarantined += n.kind == "quarantine";
+    absent_on_record += n.kind == "absent";
     messages.push_back({{"account", text(it->second.first)},
                         {"mailbox", text(it->second.second)},
                         {"uid", n.uid.value},
@@ -159,10 +159,11 @@ json::object make_report(Db& db, const VerifyResult& verified, const state::RunR
                       {"kind", text(n.kind)},
                       {"detail", text(n.detail)}});
   json::array differences;
-  std::uint64_t unexplained = 0, absent = 0;
+  std::uint64_t unexplained = 0, absent = absent_on_record, twice_now = 0;
   for (const auto& d : verified.differences) {
     unexplained += !d.explained;
-    absent += d.absence;
+    absent += d.absence && d.kind != "absent";  // those are on record, with what earlier verifications found
+    twice_now += d.kind == "duplicate";
     differences.push_back({{"account", text(d.account)},
                            {"mailbox", text(d.mailbox)},
                            {"source_uid", d.source_uid.value},
@@ -202,7 +203,9 @@ json::object make_report(Db& db, const VerifyResult& verified, const state::RunR
   Exit exit = Exit::done;
   std::string sentence;
   const std::string on_target =
-      fmt::format("{} of {} on the target", base::human_count(total.bound), base::plural(total.inventory, "message"));
+      fmt::format("{} of {} on the target", base::human_count(total.bound - std::min(total.bound, absent_on_record)),
+                  base::plural(total.inventory, "message"));
+  left_twice = std::max(left_twice, twice_now);
   const bool incomplete = total.pending > 0 || total.quarantined > 0 || skipped > 0 || failed > 0 ||
                           mailbox_errors > 0 || absent > 0 || !verified.problems.empty();
   if (unexplained > 0 || !broken.empty() || !total.closed()) {
@@ -236,11 +239,18 @@ json::object make_report(Db& db, const VerifyResult& verified, const state::RunR
       verified_text = total.verified == total.bound
                           ? ", every one re-read and equal"
                           : fmt::format(", {} of them re-read and equal", base::human_count(total.verified));
-    sentence = fmt::format("Complete: {}{}; nothing is missing{}.", on_target, verified_text,
-                           left_twice > 0
-                               ? fmt::format(", {} left there and listed",
-                                             base::plural(left_twice, "possible second copy", "possible second copies"))
-                               : std::string(" and nothing is there twice"));
+    const std::string second_copies =
+        left_twice > 0 ? fmt::format(", {} left there and listed",
+                                     base::plural(left_twice, "possible second copy", "possible second copies"))
+                       : std::string(" and nothing is there twice");
+    // Only a verification of everything may speak of what is there now.
+    sentence =
+        run.command == "verify"
+            ? fmt::format("Complete: {}, compared on both servers; nothing is missing{}.", on_target, second_copies)
+            : fmt::format(
+                  "Complete: {}{} when it was moved; nothing is left to do{}. \"4d2kms verify\" compares what "
+                  "is there now.",
+                  on_target, verified_text, second_copies);
   }
   out["verdict"] = {{"exit", static_cast<int>(exit)}, {"sentence", sentence}};
   return out;

@@ -426,6 +426,7 @@ asio::awaitable<void> Migration::verify_mailbox(VerifyResult* result, VerifyLeve
   std::map<Uid, Uid> order;  // target -> source
   std::set<Uid> known;
   bool resent = false;
+  std::vector<state::MessageId> absent;
   for (const auto& r : rows) {
     const auto& row = r.row;
     ++progress_.verified;
@@ -462,6 +463,7 @@ asio::awaitable<void> Migration::verify_mailbox(VerifyResult* result, VerifyLeve
     }
     const auto d = dst.find(row.target_uid);
     if (d == dst.end()) {
+      absent.push_back(row.id);
       const bool was_verified = row.state == MessageState::verified;
       differ(row.uid, row.target_uid, "absent",
              was_verified ? "it was there and verified, and was removed on the target since"
@@ -518,18 +520,24 @@ asio::awaitable<void> Migration::verify_mailbox(VerifyResult* result, VerifyLeve
   for (const auto& [uid, s] : src)
     if (!known.contains(uid))
       differ(uid, {}, "new at the source", "it came after the inventory: run again to move it", true, true);
+  auto record = [id = m.id, absent](Db& db) { state::set_absent(db, id, absent); };
+  co_await store_.run(std::move(record));
   // What else the target holds: strangers, or copies of ours that should not be.
   for (auto& [uid, d] : dst) {
     if (d.claimed) continue;
     const bool copy = d.print && ours.contains(d.print->e1);
-    if (!copy || uid < m.first_u0) {
+    if (!copy) {
       ++result->strangers;
       continue;
     }
     const auto listed = std::find_if(surplus.begin(), surplus.end(),
                                      [&, u = uid](const auto& x) { return x.mailbox == m.id && x.uid == u; });
-    differ({}, uid, "duplicate", listed == surplus.end() ? "a second copy of a message that was moved" : listed->detail,
-           listed != surplus.end(), false);
+    const bool before = uid < m.first_u0;
+    differ({}, uid, "duplicate",
+           listed != surplus.end() ? listed->detail
+           : before                ? "a second copy of a message; it was there before this state first met the mailbox"
+                                   : "a second copy of a message that was moved",
+           before || listed != surplus.end(), false);
   }
   Uid last;
   for (const auto& [target_uid, source_uid] : order) {

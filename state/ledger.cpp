@@ -64,6 +64,7 @@ void settle_outcome(Db& db, const Outcome& o) {
     db.run("UPDATE message SET state=?, target_uid=? WHERE id=?",
            static_cast<int>(o.reread ? MessageState::verified : MessageState::bound), o.target_uid, o.id);
     db.run("DELETE FROM intent WHERE message=?", o.id);
+    db.run("DELETE FROM note WHERE message=? AND kind='absent'", o.id);
   } else {
     db.run("UPDATE message SET state=2 WHERE id=?", o.id);
   }
@@ -467,6 +468,17 @@ void set_verified(Db& db, const std::vector<Outcome>& outcomes) {
     if (o.reread) db.run("UPDATE message SET state=4 WHERE id=? AND state=3", o.id);
     add_notes(db, o.id, o.notes);
   }
+  t.commit();
+}
+
+void set_absent(Db& db, MailboxId mailbox, const std::vector<MessageId>& ids) {
+  Transaction t(db);
+  db.run("DELETE FROM note WHERE kind='absent' AND message IN (SELECT id FROM message WHERE mailbox=?)", mailbox);
+  for (const auto id : ids)
+    db.run(
+        "INSERT INTO note(message, kind, detail) VALUES(?,'absent','the last verification did not find it on the "
+        "target')",
+        id);
   t.commit();
 }
 

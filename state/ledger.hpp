@@ -223,6 +223,8 @@ void set_gone(Db& db, MessageId id, const std::string& detail);
 void set_excluded(Db& db, MessageId id, const std::string& reason);
 void set_quarantined(Db& db, MessageId id, const std::string& reason);
 void set_verified(Db& db, const std::vector<Outcome>& outcomes);
+// What a verification of the whole mailbox did not find on the target: on record until one finds it again.
+void set_absent(Db& db, MailboxId mailbox, const std::vector<MessageId>& ids);
 void add_notes(Db& db, MessageId id, const std::vector<Note>& notes);
 // The message bound as `old_row` is the one listed anew as `new_row` (the source's UIDVALIDITY changed): one row
 // remains.

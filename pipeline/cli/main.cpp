@@ -143,8 +143,16 @@ asio::awaitable<void> apply_saved_plan(Stages* s) {
   s->plan_id = saved->id;
   if (fingerprint(*s->planned) == saved->fingerprint) co_return;
   std::string what;
-  for (const auto& c : changes(json::parse(saved->content).as_object(), to_json(*s->planned)))
-    what += "\n  " + base::printable(c);
+  // With --only or --exclude that part of the plan counts.
+  auto was = json::parse(saved->content).as_object();
+  const bool part = !s->m.settings().only.empty() || !s->m.settings().exclude.empty();
+  auto& all = was.at("accounts").as_array();
+  if (part)
+    for (auto it = all.begin(); it != all.end();)
+      it = s->m.selected(std::string(it->as_object().at("account").as_string())) ? it + 1 : all.erase(it);
+  const auto changed = changes(was, to_json(*s->planned));
+  if (part && changed.empty()) co_return;
+  for (const auto& c : changed) what += "\n  " + base::printable(c);
   throw base::Failed({base::Scope::run, base::Remedy::ask_admin,
                       fmt::format("Plan {} is stale; nothing was done. Since it was made, this has changed:{}\nLook at "
                                   "a new one (4d2kms plan), then load that.",
@@ -163,6 +171,8 @@ asio::awaitable<void> stages(Stages* s) {
       return db.integer("SELECT count(*) FROM account WHERE inventoried IS NULL AND skip=''");
     };
     if (co_await m.store().run(std::move(query)) > 0) co_await m.extract();
+    else
+      s->log->warn("The inventory of an earlier run is used, and the source was not asked; --refresh takes a new one.");
   }
   if (m.stopping() || command == "extract") co_return;
   if (command == "verify") {
@@ -233,13 +243,27 @@ int work(CommandLine line) {
   // The loop outlives everything that was spawned on it, and the store's thread, whose last steps still know the loop.
   asio::io_context io(1);
   Terminal terminal(settings.quiet, settings.json);
-  state::Store store(settings.state, state::Store::Mode::create);
+  // These go on from something: a mistyped --state must not look like a finished one.
+  const bool goes_on = line.command == "load" || line.command == "verify" || line.command == "retry";
+  state::Store store(settings.state, goes_on ? state::Store::Mode::existing : state::Store::Mode::create);
   auto log =
       terminal.logger(settings.log_file.empty() ? settings.state + "/4d2kms.log" : settings.log_file, settings.verbose);
   auto dialer = imap::network_dialer();
   base::SystemClock clock;
   Migration m(settings, store, *dialer, clock, log);
   m.read_configuration();
+  const auto chosen = m.selected_accounts();
+  if (chosen.empty() && !(settings.only.empty() && settings.exclude.empty()))
+    throw base::Failed({base::Scope::run, base::Remedy::ask_admin,
+                        "No account matches --only and --exclude: they are compared with the whole address, such as "
+                        "jane@north.example or *@north.example. Nothing was done.",
+                        Exit::usage});
+  if (goes_on && std::none_of(chosen.begin(), chosen.end(), [](const auto& a) { return a.inventoried; }))
+    throw base::Failed(
+        {base::Scope::run, base::Remedy::ask_admin,
+         fmt::format("There is no inventory of these accounts in {}: \"4d2kms run\" or \"plan\" comes first.",
+                     settings.state),
+         Exit::state_unusable});
   m.check_servers();
 
   Stages s{line, m, log, {}, {}, {}};

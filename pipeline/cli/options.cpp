@@ -60,6 +60,7 @@ CommandLine parse_command_line(int argc, char** argv) {
   app.set_version_flag("--version", "4d2kms " FOURD2KMS_VERSION);
   app.set_config("--config", "", "File with options, one \"name=value\" a line; never passwords")
       ->check(CLI::ExistingFile);
+  app.allow_config_extras(CLI::config_extras_mode::error);  // a misspelt policy must not go unnoticed
   app.require_subcommand(0, 1);
   app.fallthrough();
   const char* g = "Source";

@@ -152,6 +152,17 @@ class Errors(Sandbox):
         config.write_text(config.read_text() + 'target-pass="x"\n')
         self.fails(PROGRAM, "run", "--config", config, exit=2, says="target-pass")
 
+    def test_what_would_look_like_success_and_is_a_mistake(self):
+        self.fails(*self.argv("run", "--only", "nobody"), exit=2, says=["No account matches", "jane@north.example"])
+        for command in ("verify", "retry", "load"):
+            self.fails(*self.argv(command, state=self.dir / "mistyped"), exit=10, says="no run has used that folder yet")
+        config = self.dir / "bad.conf"
+        for line in ('rooster="x"', "deleted skip"):
+            config.write_text(line + "\n")
+            self.fails(*self.argv("run", "--config", config), exit=2, says="See 4d2kms --help")
+        self.tool("plan")
+        self.tool("load", "--only", "u1@*")
+
     def test_usage_is_brief_and_exit_2(self):
         self.fails(PROGRAM, exit=2, says=["4d2kms", "plan"])
         self.fails(PROGRAM, "run", "--nonsense", exit=2, says=["--nonsense"])

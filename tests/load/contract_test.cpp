@@ -824,6 +824,36 @@ TEST_F(Contract, DeletedPolicyHoldsForLargeMessagesAndForLaterFlags) {
   }
 }
 
+TEST_F(Contract, LossThatVerifyFoundIsNotCalledCompleteByLaterRuns) {
+  fill(5);
+  w.run();
+  w.target.users[World::kUser]["INBOX"].messages.erase(w.target.users[World::kUser]["INBOX"].messages.begin() + 1);
+  EXPECT_EQ(w.run().exit, 3) << "fewer than were moved there";
+  w.target.put(World::kUser, "INBOX", mail("new mail that hides it"));
+  EXPECT_EQ(w.run("verify").exit, 3);
+  const auto later = w.run();
+  EXPECT_EQ(later.exit, 3) << "on record until it is found again";
+  EXPECT_NE(pipeline::verdict_of(later.report).sentence.find("4 of 5"), std::string::npos);
+  w.expect_in_order();
+}
+
+TEST_F(Contract, SecondCopyThatWasThereBeforeTheStateIsNamedAndLeft) {
+  fill(3);
+  w.run();
+  w.target.put(World::kUser, "INBOX", mail("message 1"));
+  w.lose_state();
+  const auto r = w.run();
+  EXPECT_EQ(r.exit, 0);
+  EXPECT_EQ(w.query("SELECT count(*) FROM surplus WHERE removed=0"), 1);
+  EXPECT_EQ(pipeline::verdict_of(r.report).sentence.find("nothing is there twice"), std::string::npos);
+  const auto v = w.run("verify");
+  ASSERT_EQ(v.verified.differences.size(), 1u);
+  EXPECT_EQ(v.verified.differences[0].kind, "duplicate");
+  EXPECT_EQ(pipeline::verdict_of(v.report).sentence.find("nothing is there twice"), std::string::npos);
+  EXPECT_EQ(w.target.bodies(World::kUser, "INBOX").size(), 4u);
+  w.expect_in_order();
+}
+
 TEST_F(Contract, TwoAccountsWithOneTargetLogInAreNotPouredTogether) {
   std::ofstream(w.settings.roster) << "address;password;source_login;target_login\njane@example.org;secret;jane;"
                                       "jane\nbob@example.org;secret;bob;jane\n";
