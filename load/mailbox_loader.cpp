@@ -1004,9 +1004,13 @@ asio::awaitable<void> MailboxLoader::flush() {
 
 // Copies of ours beyond those that are bound: a session that was given up may have finished its APPEND after we looked.
 asio::awaitable<void> MailboxLoader::sweep() {
+  if (untaken_ == 0) co_return;
   const state::MailboxId id = mailbox_.id;
+  // One pass over the ledger, however many strangers there are; only what may be a copy of ours is asked for by itself.
+  auto ours_query = [id](Db& db) { return state::bound_e1(db, id); };
+  const auto ours = co_await context_.store.run(std::move(ours_query));
   for (auto& s : seen_) {
-    if (s.taken) continue;
+    if (s.taken || !ours.contains(s.print.e1)) continue;
     auto query = [id, e1 = s.print.e1](Db& db) { return state::bound_with(db, id, e1); };
     const auto twins = co_await context_.store.run(std::move(query));
     if (twins.empty()) continue;  // a stranger's: new mail, or put there by its user

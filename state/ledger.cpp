@@ -393,6 +393,14 @@ std::vector<Uid> bound_uids_there(Db& db, AccountId account, const std::string& 
   return out;
 }
 
+std::unordered_set<Digest, base::DigestHash> bound_e1(Db& db, MailboxId mailbox) {
+  std::unordered_set<Digest, base::DigestHash> out;
+  Rows r = db.rows("SELECT e1 FROM message WHERE mailbox=? AND target_uid IS NOT NULL", mailbox);
+  while (r.next())
+    if (const auto e1 = r.digest(0)) out.insert(*e1);
+  return out;
+}
+
 std::vector<Twin> bound_with(Db& db, MailboxId mailbox, const Digest& e1) {
   std::vector<Twin> out;
   Rows r = db.rows(

@@ -7,6 +7,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <unordered_set>
 #include <vector>
 
 #include "base/fingerprint.hpp"
@@ -182,6 +183,7 @@ std::vector<base::Uid> bound_uids(Db& db, MailboxId mailbox, base::Uid from, bas
 // The same for the mailbox that this account has there under that name, if any.
 std::vector<base::Uid> bound_uids_there(Db& db, AccountId account, const std::string& target_wire,
                                         base::UidValidity validity);
+std::unordered_set<Digest, base::DigestHash> bound_e1(Db& db, MailboxId mailbox);
 struct Twin {
   MessageId id;
   base::Uid target_uid;
