@@ -753,6 +753,51 @@ void MailboxLoader::give_up(const imap::Answer& answer, const std::string& what)
   }
 }
 
+// false: the rule has nothing to do on this message.
+bool MailboxLoader::apply(Rule rule, Outgoing& item) {
+  const auto had = item.date;
+  std::string left_out;
+  switch (rule) {
+    case Rule::drop_keywords:
+      for (const auto& f : item.flags)
+        if (!is_system(f)) left_out += (left_out.empty() ? "" : " ") + f;
+      if (left_out.empty()) return false;
+      std::erase_if(item.flags, [](const auto& f) { return !is_system(f); });
+      item.notes.push_back({"flags", "not kept: " + left_out});
+      break;
+    case Rule::utc_date:
+      if (!had || had->zone_minutes == 0) return false;
+      item.date->zone_minutes = 0;
+      break;  // the same instant: no note
+    case Rule::replace_date:
+      item.date = imap::parse_rfc5322_date(header_field(item.octets, "Date"));
+      if (!item.date || (had && item.date->same_instant(*had))) {
+        item.date = had;
+        return false;
+      }
+      break;
+    case Rule::drop_date:
+      if (!had) return false;
+      item.date.reset();
+      break;
+    default: {
+      auto after = repaired(rule, item.octets);
+      if (!after) return false;
+      item.octets = std::move(*after);
+      item.print = base::fingerprint(item.octets);
+    }
+  }
+  if (rule == Rule::replace_date || rule == Rule::drop_date) {
+    std::erase_if(item.notes, [](const auto& n) { return n.detail.starts_with("the target refused the date"); });
+    item.notes.push_back(
+        {"date", fmt::format("the target refused the date {}; sent: {}",
+                             item.row.date ? imap::format_date_time(*item.row.date) : std::string("none"),
+                             item.date ? imap::format_date_time(*item.date) : std::string("none"))});
+  }
+  item.applied.push_back(rule);
+  return true;
+}
+
 asio::awaitable<void> MailboxLoader::refused(Outgoing item, imap::Answer answer) {
   const auto kind = classify(answer.tagged);
   if (kind != Refusal::message && kind != Refusal::flags_or_date)
@@ -764,32 +809,18 @@ asio::awaitable<void> MailboxLoader::refused(Outgoing item, imap::Answer answer)
     item.rules = ladder(answer.tagged, item.octets, keywords, item.date.has_value());
     item.ladder_known = true;
   }
-  if (item.rules.empty()) {
+  bool changed = false;
+  while (!changed && !item.rules.empty()) {
+    const Rule rule = item.rules.front();
+    item.rules.erase(item.rules.begin());
+    changed = apply(rule, item);
+  }
+  if (!changed) {
     // So many in a row is no longer about the messages.
     if (++refused_in_a_row_ > kRefusedInARow)
       give_up(answer, fmt::format("UID {} and {} before it", item.row.uid.value, kRefusedInARow));
     co_await quarantine(item.row, "the target refused it", answer.tagged.verbatim(), item.octets);
     co_return;
-  }
-  const Rule rule = item.rules.front();
-  item.rules.erase(item.rules.begin());
-  item.applied.push_back(rule);
-  if (rule == Rule::drop_keywords) {
-    std::vector<std::string> dropped;
-    for (const auto& f : item.flags)
-      if (!is_system(f)) dropped.push_back(f);
-    std::erase_if(item.flags, [](const auto& f) { return !is_system(f); });
-    item.notes.push_back({"flags", "not kept: " + base::join(dropped, " ")});
-  } else if (rule == Rule::replace_date) {
-    const auto had = item.date;
-    item.date = imap::parse_rfc5322_date(header_field(item.octets, "Date"));
-    if (item.date && had && item.date->same_instant(*had)) item.date.reset();
-    item.notes.push_back(
-        {"date", fmt::format("the target refused the date {}; sent: {}", had ? imap::format_date_time(*had) : "none",
-                             item.date ? imap::format_date_time(*item.date) : std::string("none"))});
-  } else if (auto after = repaired(rule, item.octets)) {
-    item.octets = std::move(*after);
-    item.print = base::fingerprint(item.octets);
   }
   std::vector<Outgoing> one;
   one.push_back(std::move(item));
@@ -1026,6 +1057,8 @@ asio::awaitable<void> MailboxLoader::sweep() {
       detail += "; we sent it only once, so it may be its user's own copy: left there";
     } else if (!untouched) {
       detail += "; its flags or date were changed since: left there";
+    } else if (!context_.options.remove_surplus) {
+      detail += "; this target moves what is deleted to another mailbox, where it would turn up again: left there";
     } else if (!context_.target.has("UIDPLUS")) {
       detail += "; the target has no UID EXPUNGE: left there";
     } else {

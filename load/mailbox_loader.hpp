@@ -33,6 +33,9 @@ enum class DeletedPolicy : std::uint8_t { keep, unmark, skip };
 struct LoadOptions {
   std::chrono::milliseconds settle{10000};
   DeletedPolicy deleted = DeletedPolicy::keep;
+  // false: a target that moves what is marked \Deleted to another mailbox, where a removed copy would only turn up
+  // again.
+  bool remove_surplus = true;
 };
 
 // Counted for the progress line and the run's record.
@@ -120,6 +123,7 @@ class MailboxLoader {
   boost::asio::awaitable<void> send_window(std::vector<Outgoing> items);
   void take_answer(const imap::Answer& answer, std::vector<Outgoing*> items);
   boost::asio::awaitable<std::vector<Outgoing>> not_stored(std::vector<Outgoing> items, bool proven);
+  bool apply(Rule rule, Outgoing& item);
   boost::asio::awaitable<void> refused(Outgoing item, imap::Answer answer);
   boost::asio::awaitable<void> copy_large(state::MessageRow row);
   boost::asio::awaitable<void> copy_left_over();

@@ -8,8 +8,12 @@ const char* describe(Rule r) {
   switch (r) {
     case Rule::drop_keywords:
       return "keywords left out";
+    case Rule::utc_date:
+      return "date sent in UTC";
     case Rule::replace_date:
       return "another date sent";
+    case Rule::drop_date:
+      return "no date sent";
     case Rule::drop_mbox_line:
       return "mbox \"From \" line removed";
     case Rule::crlf:
@@ -23,7 +27,9 @@ const char* describe(Rule r) {
 std::optional<std::string> repaired(Rule rule, std::string_view octets) {
   switch (rule) {
     case Rule::drop_keywords:
+    case Rule::utc_date:
     case Rule::replace_date:
+    case Rule::drop_date:
       return std::nullopt;
     case Rule::drop_mbox_line: {
       if (!octets.starts_with("From ")) return std::nullopt;
@@ -81,9 +87,12 @@ std::vector<Rule> ladder(const imap::StatusLine& answer, std::string_view octets
   if (classify(answer) == Refusal::flags_or_date) {
     const std::string text = base::lower(answer.text);
     const bool date_first = text.find("date") != std::string::npos;
-    if (has_date && date_first) out.push_back(Rule::replace_date);
+    const auto dates = [&] {
+      for (const Rule r : {Rule::utc_date, Rule::replace_date, Rule::drop_date}) out.push_back(r);
+    };
+    if (has_date && date_first) dates();
     if (has_keywords) out.push_back(Rule::drop_keywords);
-    if (has_date && !date_first) out.push_back(Rule::replace_date);
+    if (has_date && !date_first) dates();
   }
   for (const Rule r : {Rule::drop_mbox_line, Rule::crlf, Rule::replace_nul})
     if (repaired(r, octets)) out.push_back(r);

@@ -13,7 +13,9 @@ namespace load {
 
 enum class Rule : std::uint8_t {
   drop_keywords,   // flags that are not system flags
-  replace_date,    // the Date: header, else none, instead of INTERNALDATE
+  utc_date,        // the same instant, written with +0000
+  replace_date,    // the Date: header instead of INTERNALDATE
+  drop_date,       // none: the target sets its own
   drop_mbox_line,  // a first line "From ..." of an mbox file
   crlf,            // bare CR and bare LF become CRLF
   replace_nul,     // trailing NULs go, others become 0x80

@@ -97,8 +97,16 @@ void Migration::read_configuration() {
       account.skip = a.skip_reason;
       const std::string domain = extract::domain_of(a.address);
       account.source_login = a.source_login.empty() ? expand_login(pattern, a.login, domain, p.name) : a.source_login;
-      account.target_login =
-          a.target_login.empty() ? expand_login(settings_.target_login, a.address, domain, p.name) : a.target_login;
+      if (settings_.target_kind == TargetKind::kerio) {
+        // One target domain a Post Office, named after its first SMTP domain (R1); the others are its aliases, and
+        // nobody logs in by an alias.
+        const std::string own = a.target_login.empty() ? a.address : a.target_login;
+        account.target_login =
+            extract::local_part_of(own) + "@" + (p.domains.empty() ? domain : base::lower(p.domains.front()));
+      } else {
+        account.target_login =
+            a.target_login.empty() ? expand_login(settings_.target_login, a.address, domain, p.name) : a.target_login;
+      }
       if (!addresses.insert(a.address).second) {
         account.address = fmt::format("{} ({})", a.address, a.where);
         account.skip = fmt::format("the address {} is there twice in the configuration", a.address);
@@ -125,11 +133,14 @@ void Migration::read_configuration() {
     save.push_back(std::move(to));
   }
   state::save_configuration(store_.db(), save);
+  read_new_passwords();
 }
 
 void Migration::check_servers() {
   Db& db = store_.db();
-  for (const auto* e : {&settings_.source, &settings_.target}) {
+  // The IMAP port of a target that we administer is learnt from it.
+  const bool administered = settings_.target_kind == TargetKind::kerio;
+  for (const auto* e : {&settings_.source, administered ? &settings_.api : &settings_.target}) {
     const std::string key = e->side + " server", now = fmt::format("{}:{}", e->host, e->port);
     const std::string was = state::meta(db, key);
     if (!was.empty() && was != now && !settings_.moved_servers)

@@ -43,8 +43,47 @@ asio::awaitable<void> Migration::wait_before_log_in(Side side) {
   }
 }
 
+asio::awaitable<void> Migration::trust(base::Endpoint* endpoint) {
+  const std::string host = endpoint->host;
+  const auto port = endpoint->port;
+  if (!endpoint->pins.empty() || endpoint->tls == base::TlsMode::none) co_return;
+  auto query = [host, port](state::Db& db) { return state::pinned(db, host, port); };
+  const auto pin = co_await store_.run(std::move(query));
+  if (!pin.empty()) endpoint->pins.push_back(pin);
+  // A certificate nobody vouches for, on this very machine: taken once, shown, and pinned from then on. Not where a
+  // CA was named: then it is that CA's word that counts.
+  if (!base::is_loopback(host) || !endpoint->ca_file.empty()) co_return;
+  endpoint->accept_unknown = [host, port, log = log_, this](const std::string& fingerprint) {
+    log->warn(
+        "The certificate of {}:{} is signed by nobody we know. As the server is on this machine it is accepted and "
+        "remembered: {}",
+        host, port, fingerprint);
+    auto work = [host, port, fingerprint](state::Db& db) { state::pin(db, host, port, fingerprint); };
+    store_.post(std::move(work));
+    return true;
+  };
+}
+
+// An account that this run has just made may take a moment until it can log in.
 asio::awaitable<std::unique_ptr<imap::Session>> Migration::open_session(Side side, std::string address,
                                                                         imap::Access access) {
+  for (int patience = side == Side::target && made_now_.contains(address) ? 3 : 0;; --patience) {
+    std::optional<base::Error> refused;
+    try {
+      co_return co_await open_session_once(side, address, access);
+    } catch (const base::Failed& f) {
+      refused = f.error;
+    }
+    if (patience == 0 || refused->exit != Exit::login_refused || refused->scope == Scope::run)
+      throw base::Failed(*refused);
+    refused_.erase({side, address});
+    --refused_in_a_row_[static_cast<int>(side)];
+    co_await clock_.sleep(kPause);
+  }
+}
+
+asio::awaitable<std::unique_ptr<imap::Session>> Migration::open_session_once(Side side, std::string address,
+                                                                             imap::Access access, LogIn log_in) {
   const auto known = credentials_.find(address);
   if (known == credentials_.end())
     throw base::Failed(
@@ -65,26 +104,8 @@ asio::awaitable<std::unique_ptr<imap::Session>> Migration::open_session(Side sid
   if (settings_.verbose)
     options.trace = [log = log_, tag = fmt::format("{} {}", source ? "source" : "target", address)](
                         const std::string& line) { log->debug("{} {}", tag, line); };
-  base::Endpoint& endpoint = source ? settings_.source : settings_.target;
-  if (options.endpoint.pins.empty() && endpoint.tls != base::TlsMode::none) {
-    auto query = [host = endpoint.host, port = endpoint.port](state::Db& db) { return state::pinned(db, host, port); };
-    const auto pin = co_await store_.run(std::move(query));
-    if (!pin.empty()) options.endpoint.pins.push_back(pin);
-    // A certificate nobody vouches for, on this very machine: taken once, shown, and pinned from then on. Not where a
-    // CA was named: then it is that CA's word that counts.
-    if (base::is_loopback(endpoint.host) && endpoint.ca_file.empty())
-      options.endpoint.accept_unknown = [&endpoint, log = log_, this](const std::string& fingerprint) {
-        log->warn(
-            "The certificate of {}:{} is signed by nobody we know. As the server is on this machine it is accepted and "
-            "remembered: {}",
-            endpoint.host, endpoint.port, fingerprint);
-        auto work = [host = endpoint.host, port = endpoint.port, fingerprint](state::Db& db) {
-          state::pin(db, host, port, fingerprint);
-        };
-        store_.post(std::move(work));
-        return true;
-      };
-  }
+  if (!source && log_in == LogIn::as_configured) options.master_password = settings_.master_password;
+  co_await trust(&options.endpoint);
   std::optional<base::Error> refused;
   std::unique_ptr<imap::Session> session;
   try {

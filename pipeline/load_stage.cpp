@@ -6,6 +6,7 @@
 #include "base/text.hpp"
 #include "extract/inventory.hpp"
 #include "extract/source_reader.hpp"
+#include "imap/protocol/mailbox_name.hpp"
 #include "load/mailbox_loader.hpp"
 #include "pipeline/migration.hpp"
 
@@ -61,6 +62,8 @@ class Bodies final : public load::BodySource {
 }  // namespace
 
 asio::awaitable<void> Migration::load(Plan plan) {
+  if (settings_.target_kind == TargetKind::kerio) co_await provision(&plan);
+  if (stopping_) co_return;
   progress_.stage = "copy";
   progress_.total = progress_.total_octets = 0;
   std::vector<state::PlannedMailbox> targets;
@@ -68,6 +71,11 @@ asio::awaitable<void> Migration::load(Plan plan) {
   std::map<std::int64_t, const PlannedAccount*> planned;
   for (const auto& a : plan.accounts) {
     if (!a.skip.empty()) continue;
+    if (const auto e = provision_errors_.find(a.address); e != provision_errors_.end()) {
+      auto note = [id = a.id, text = e->second](Db& db) { state::set_account_error(db, id, text); };
+      co_await store_.run(std::move(note));
+      continue;
+    }
     for (const auto& m : a.mailboxes) {
       targets.push_back({m.map.id, m.map.wire, m.map.name});
       progress_.total += m.to_move;
@@ -95,6 +103,24 @@ asio::awaitable<void> Migration::load_account(const PlannedAccount* planned) {
   co_await store_.run(std::move(save));
 }
 
+// Nothing, or why it is not there.
+asio::awaitable<std::string> Migration::create_mailbox(imap::Session* target, const PlannedAccount* planned,
+                                                       load::MappedMailbox mailbox) {
+  const auto answer = co_await target->create(mailbox.wire);
+  if (answer.ok()) {
+    event("mailbox created", fmt::format("\"{}\" for {}", base::printable(mailbox.name), planned->address), planned->id,
+          mailbox.id);
+    co_return std::string();
+  }
+  // Another session, or an earlier attempt whose answer was lost, may have made it: look, and only then believe the NO.
+  for (const auto& i : co_await target->list())
+    if (i.name == mailbox.wire) co_return std::string();
+  co_return fmt::format(
+      "Could not create \"{}\" on the target for {}: server said {}. Its messages stay pending. If the name holds a "
+      "character that this server does not take, add --escape with that character and run again.",
+      base::printable(mailbox.name), planned->address, answer.tagged.verbatim());
+}
+
 asio::awaitable<void> Migration::create_mailboxes(imap::Session* target, const PlannedAccount* planned) {
   const bool any = std::any_of(planned->mailboxes.begin(), planned->mailboxes.end(),
                                [](const auto& m) { return m.create || m.subscribe; });
@@ -106,26 +132,37 @@ asio::awaitable<void> Migration::create_mailboxes(imap::Session* target, const P
   for (const auto& i : co_await target->lsub()) subscribed.insert(base::iequals(i.name, "INBOX") ? "INBOX" : i.name);
   for (const auto& m : planned->mailboxes) {
     std::string error;
-    if (!there.contains(m.map.wire)) {
-      const auto answer = co_await target->create(m.map.wire);
-      if (answer.ok()) {
-        event("mailbox created", fmt::format("\"{}\" for {}", base::printable(m.map.name), planned->address),
-              planned->id, m.map.id);
-      } else {
-        // Another session, or an earlier attempt whose answer was lost, may have made it: look, and only then believe
-        // the NO.
-        there.clear();
-        for (const auto& i : co_await target->list()) there.insert(base::iequals(i.name, "INBOX") ? "INBOX" : i.name);
-        if (!there.contains(m.map.wire))
-          error = fmt::format(
-              "Could not create \"{}\" on the target for {}: server said {}. Its messages stay pending. If the name "
-              "holds a character "
-              "that this server does not take, add --escape with that character and run again.",
-              base::printable(m.map.name), planned->address, answer.tagged.verbatim());
+    std::string wire = m.map.wire;
+    if (!there.contains(wire)) {
+      error = co_await create_mailbox(target, planned, m.map);
+      // A target that takes no new mailboxes at the top may take them below another.
+      const std::string below = settings_.target_prefix;
+      if (!error.empty() && settings_.target_kind == TargetKind::kerio && !below.empty() &&
+          !base::iequals(m.map.name.substr(0, below.size() + 1), below + "/")) {
+        load::MappedMailbox moved = m.map;
+        const auto used = [&](const std::string& name) {
+          return std::any_of(planned->mailboxes.begin(), planned->mailboxes.end(),
+                             [&](const auto& x) { return base::iequals(x.map.name, name); });
+        };
+        moved.name = below + "/" + m.map.name;
+        for (int n = 2; used(moved.name); ++n) moved.name = fmt::format("{}/{} ({})", below, m.map.name, n);
+        moved.wire = imap::to_mutf7(moved.name);
+        if (there.contains(moved.wire) || (co_await create_mailbox(target, planned, moved)).empty()) {
+          error.clear();
+          wire = moved.wire;
+          event("mailbox name",
+                fmt::format("\"{}\" of {} goes to \"{}\": the target did not take \"{}\"", base::printable(m.map.from),
+                            planned->address, base::printable(moved.name), base::printable(m.map.name)),
+                planned->id, m.map.id);
+          auto save = [moved, asked = m.map.name](Db& db) {
+            state::set_target_name(db, state::PlannedMailbox{moved.id, moved.wire, moved.name}, asked);
+          };
+          co_await store_.run(std::move(save));
+        }
       }
     }
-    if (error.empty() && m.subscribe && !subscribed.contains(m.map.wire)) {
-      const auto answer = co_await target->subscribe(m.map.wire);
+    if (error.empty() && m.subscribe && !subscribed.contains(wire)) {
+      const auto answer = co_await target->subscribe(wire);
       if (!answer.ok())
         error = fmt::format("Could not subscribe {} to \"{}\": server said {}.", planned->address,
                             base::printable(m.map.name), answer.tagged.verbatim());
@@ -164,12 +201,15 @@ asio::awaitable<bool> Migration::mailbox_survives(asio::awaitable<void> work, st
   co_return false;
 }
 
-asio::awaitable<void> Migration::load_once(const PlannedAccount* planned) {
+asio::awaitable<void> Migration::load_once(const PlannedAccount* as_planned) {
+  PlannedAccount mine = *as_planned;
+  PlannedAccount* planned = &mine;
   extract::SourceReader::OpenSession open_source = [this, address = planned->address] {
     return open_session(Side::source, address, imap::Access::read_only);
   };
   auto target = co_await open_session(Side::target, planned->address, imap::Access::read_write);
   Bodies bodies(open_source);
+  if (mine.fate == Fate::create) co_await adapt_to_target(target.get(), planned);
   co_await create_mailboxes(target.get(), planned);
 
   auto query = [id = planned->id](Db& db) { return state::mailboxes(db, id); };

@@ -20,7 +20,9 @@
 #include "base/clock.hpp"
 #include "extract/config/source_config.hpp"
 #include "imap/client/session.hpp"
+#include "load/kerio/provision.hpp"
 #include "pipeline/plan.hpp"
+#include "pipeline/server_plan.hpp"
 #include "pipeline/settings.hpp"
 #include "state/store.hpp"
 
@@ -56,6 +58,11 @@ struct VerifyResult {
   std::uint64_t strangers = 0;  // on the target, and not from this source
   std::vector<Difference> differences;
   std::vector<std::string> problems;  // accounts or mailboxes that could not be verified
+  struct Address {
+    std::string address, account, delivered_to;  // delivered_to: what the target answered
+    bool right = false;
+  };
+  std::vector<Address> addresses;
 };
 
 class Migration {
@@ -68,6 +75,9 @@ class Migration {
   // Refuses a state that belongs to other servers.
   void check_servers();
 
+  // R12, R13: a target that we administer is reached, its services and objects are read, and what becomes of each
+  // domain and account is decided, before anything else is done. Nothing to do for a plain IMAP target.
+  boost::asio::awaitable<void> connect_target();
   boost::asio::awaitable<void> extract();
   // Of the accounts selected; the inventory must be there.
   boost::asio::awaitable<Plan> plan();
@@ -76,6 +86,9 @@ class Migration {
   boost::asio::awaitable<VerifyResult> verify_new(VerifyLevel level);
   // Everything, against both servers.
   boost::asio::awaitable<VerifyResult> verify_all(VerifyLevel level);
+  // Of a target that we administer: domains, aliases, accounts, and where mail for each address is delivered. `all`:
+  // every address; else one for each domain and alias.
+  boost::asio::awaitable<void> verify_server(VerifyResult* result, bool all);
 
   void stop() { stopping_ = true; }
   bool stopping() const { return stopping_; }
@@ -88,6 +101,7 @@ class Migration {
   // How many accounts were refused at log-in in this run, and how many got in.
   std::size_t refused_logins() const { return refused_.size(); }
   std::size_t good_logins() const { return good_logins_; }
+  bool made_accounts() const { return !made_now_.empty(); }
   const extract::SourceConfiguration& configuration() const { return configuration_; }
   std::vector<state::AccountRow> selected_accounts();
 
@@ -100,6 +114,18 @@ class Migration {
 
   boost::asio::awaitable<std::unique_ptr<imap::Session>> open_session(Side side, std::string address,
                                                                       imap::Access access);
+  enum class LogIn : std::uint8_t { as_configured, own_password };
+  boost::asio::awaitable<std::unique_ptr<imap::Session>> open_session_once(Side side, std::string address,
+                                                                           imap::Access access,
+                                                                           LogIn log_in = LogIn::as_configured);
+  boost::asio::awaitable<void> check_own_password(VerifyResult* result, state::AccountRow account);
+  boost::asio::awaitable<std::unique_ptr<load::kerio::ApiClient>> open_administration(imap::Access access);
+  // Pins of the store; on this machine a certificate nobody vouches for is taken once.
+  boost::asio::awaitable<void> trust(base::Endpoint* endpoint);
+  boost::asio::awaitable<void> provision(const Plan* plan);
+  load::NameRules name_rules() const;
+  void keep_new_password(const std::string& address, const base::Secret& password);
+  void read_new_passwords();
   boost::asio::awaitable<void> wait_before_log_in(Side side);
   boost::asio::awaitable<void> for_each_account(std::vector<state::AccountRow> accounts,
                                                 std::function<boost::asio::awaitable<void>(state::AccountRow)> work);
@@ -122,6 +148,11 @@ class Migration {
                                               state::MailboxRow mailbox, imap::Session* source, imap::Session* target);
   boost::asio::awaitable<bool> mailbox_survives(boost::asio::awaitable<void> work, state::MailboxId mailbox);
   boost::asio::awaitable<void> create_mailboxes(imap::Session* target, const PlannedAccount* planned);
+  boost::asio::awaitable<std::string> create_mailbox(imap::Session* target, const PlannedAccount* planned,
+                                                     load::MappedMailbox mailbox);
+  boost::asio::awaitable<void> adapt_to_target(imap::Session* target, PlannedAccount* planned);
+  boost::asio::awaitable<void> plan_mailboxes(PlannedAccount* planned, const load::TargetView* view,
+                                              imap::Session* target);
   void event(const std::string& kind, const std::string& detail, std::optional<state::AccountId> account,
              std::optional<state::MailboxId> mailbox);
 
@@ -131,8 +162,13 @@ class Migration {
   base::Clock& clock_;
   std::shared_ptr<spdlog::logger> log_;
   extract::SourceConfiguration configuration_;
-  std::map<std::string, Credentials> credentials_;      // by address
-  std::map<std::int64_t, std::string> extract_errors_;  // of this process: such an account is skipped by the plan
+  std::map<std::string, Credentials> credentials_;  // by address
+  std::optional<TargetPicture> picture_;            // of a target that we administer
+  std::vector<PlannedDomain> domains_;
+  std::map<std::string, PlannedAccount> decided_;        // by address
+  std::set<std::string> made_now_;                       // accounts that this run made
+  std::map<std::string, std::string> provision_errors_;  // by address
+  std::map<std::int64_t, std::string> extract_errors_;   // of this process: such an account is skipped by the plan
   Progress progress_;
   bool stopping_ = false;
   std::optional<state::RunId> run_;

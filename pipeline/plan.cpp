@@ -17,14 +17,23 @@ bool PlannedAccount::nothing_to_do() const {
                      [](const auto& m) { return !m.create && !m.subscribe && m.to_move == 0 && m.untouched; });
 }
 
+const char* name_of(Fate f) {
+  static constexpr const char* kNames[] = {"create", "ours", "adopt", "skip", "fail"};
+  return kNames[static_cast<int>(f)];
+}
+
 namespace {
+
+// "create" becomes "ours" as load gets on: the same decision.
+std::string decision(Fate f) { return f == Fate::ours ? "create" : name_of(f); }
 
 json::string text(const std::string& s) { return json::string(base::printable(s)); }
 
 json::object mailbox_json(const PlannedMailbox& m) {
   json::object o;
   o["from"] = text(m.map.from);
-  o["to"] = text(m.map.name);
+  o["to"] = text(m.asked.empty() ? m.map.name : m.asked);
+  if (!m.asked.empty() && m.asked != m.map.name) o["goes_to"] = text(m.map.name);
   if (!m.map.why.empty()) o["why"] = text(m.map.why);
   o["exists"] = m.map.exists;
   o["create"] = m.create;
@@ -43,6 +52,25 @@ json::object mailbox_json(const PlannedMailbox& m) {
 
 }  // namespace
 
+json::object domain_json(const PlannedDomain& d) {
+  json::object o;
+  o["domain"] = text(d.name);
+  o["post_office"] = text(d.post_office);
+  o["decision"] = decision(d.fate);
+  o["exists"] = !d.id.empty();
+  if (!d.why.empty()) o["reason"] = text(d.why);
+  json::array aliases, remarks, dropped;
+  for (const auto& a : d.aliases) {
+    if (a.dropped.empty()) aliases.emplace_back(text(a.name));
+    else dropped.push_back({{"alias", text(a.name)}, {"why", text(a.dropped)}});
+  }
+  for (const auto& r : d.remarks) remarks.emplace_back(text(r));
+  o["aliases"] = std::move(aliases);
+  if (!dropped.empty()) o["aliases_left_out"] = std::move(dropped);
+  if (!remarks.empty()) o["remarks"] = std::move(remarks);
+  return o;
+}
+
 json::object to_json(const Plan& plan) {
   json::object out;
   json::array accounts;
@@ -55,6 +83,7 @@ json::object to_json(const Plan& plan) {
     o["decision"] = a.skip.empty() ? "move" : "skip";
     (a.skip.empty() ? move : skipped) += 1;
     if (!a.skip.empty()) o["reason"] = text(a.skip);
+    if (!a.target_domain.empty()) o["on_target"] = decision(a.fate);
     o["target_login"] = text(a.target_login);
     json::array boxes, left, remarks;
     for (const auto& m : a.mailboxes) {
@@ -74,6 +103,11 @@ json::object to_json(const Plan& plan) {
                    {"messages_to_move", messages},
                    {"octets_to_move", octets}};
   out["policies"] = text(plan.policies);
+  if (!plan.domains.empty()) {
+    json::array domains;
+    for (const auto& d : plan.domains) domains.push_back(domain_json(d));
+    out["domains"] = std::move(domains);
+  }
   out["accounts"] = std::move(accounts);
   json::array remarks;
   for (const auto& r : plan.remarks) remarks.emplace_back(text(r));
@@ -83,11 +117,15 @@ json::object to_json(const Plan& plan) {
 
 std::string fingerprint(const Plan& plan) {
   std::string all = plan.policies + "\n";
+  for (const auto& d : plan.domains) {
+    all += fmt::format("domain {}\t{}\t{}\t{}\n", d.post_office, d.name, decision(d.fate), d.why);
+    for (const auto& a : d.aliases) all += fmt::format("alias {}\t{}\n", a.name, a.dropped);
+  }
   for (const auto& a : plan.accounts) {
-    all += fmt::format("account {}\t{}\t{}\n", a.address, a.target_login, a.skip);
+    all += fmt::format("account {}\t{}\t{}\t{}\n", a.address, a.target_login, a.skip, decision(a.fate));
     for (const auto& m : a.mailboxes)
-      all += fmt::format("mailbox {}\t{}\t{}\t{}\t{}\n", m.map.from, m.map.wire, m.source_validity.value,
-                         m.source_uid_next.value, m.source_messages);
+      all += fmt::format("mailbox {}\t{}\t{}\t{}\t{}\n", m.map.from, m.asked.empty() ? m.map.name : m.asked,
+                         m.source_validity.value, m.source_uid_next.value, m.source_messages);
   }
   const auto print = base::fingerprint(all);
   return base::hex({reinterpret_cast<const char*>(print.e1.data()), 16});
@@ -128,13 +166,33 @@ std::string to_text(const Plan& plan, std::int64_t number, const std::string& pr
     create += fresh;
     accounts.push_back({base::printable(a.address), base::printable(a.post_office), base::printable(a.target_login),
                         std::to_string(a.mailboxes.size()), std::to_string(fresh), base::human_count(n),
-                        base::human_octets(o), a.skip.empty() ? "move" : "skip: " + base::printable(a.skip)});
+                        base::human_octets(o),
+                        a.skip.empty() ? (a.target_domain.empty()  ? "move"
+                                          : a.fate == Fate::create ? "create, move"
+                                          : a.fate == Fate::adopt  ? "adopt, move"
+                                                                   : "move")
+                                       : "skip: " + base::printable(a.skip)});
   }
   std::string out = fmt::format("Plan {} (fingerprint {}). Nothing has been written on either server.\n\n", number,
                                 print.substr(0, 16));
   out += fmt::format("{} to move, {} to skip; {} to create; {} to move, {}.\n\n", base::plural(move, "account"),
                      skipped, base::plural(create, "mailbox", "mailboxes"), base::plural(messages, "message"),
                      base::human_octets(octets));
+  if (!plan.domains.empty()) {
+    std::vector<std::vector<std::string>> domains = {{"POST OFFICE", "TARGET DOMAIN", "DECISION", "ALIASES"}};
+    for (const auto& d : plan.domains) {
+      std::vector<std::string> aliases;
+      for (const auto& a : d.aliases)
+        if (a.dropped.empty()) aliases.push_back(base::printable(a.name) + (a.there ? " (there)" : ""));
+        else details += fmt::format("  {}: alias {} is left out: {}\n", d.name, base::printable(a.name), a.dropped);
+      for (const auto& r : d.remarks) details += fmt::format("  {}: {}\n", d.name, base::printable(r));
+      domains.push_back(
+          {base::printable(d.post_office), base::printable(d.name),
+           d.why.empty() ? name_of(d.fate) : fmt::format("{}: {}", name_of(d.fate), base::printable(d.why)),
+           base::join(aliases, ", ")});
+    }
+    out += base::table(domains, {}) + "\n";
+  }
   out += base::table(accounts, {3, 4, 5, 6});
   if (renamed > 0) out += "\nMailboxes that get another name:\n\n" + base::table(names, {});
   if (!details.empty()) out += "\nWhat to know before:\n" + details;
@@ -157,6 +215,20 @@ std::vector<std::string> changes(const json::object& was, const json::object& is
   };
   if (text_of(was, "policies") != text_of(is, "policies"))
     out.push_back(fmt::format("the options: \"{}\", now \"{}\"", text_of(was, "policies"), text_of(is, "policies")));
+  const auto domains = by_name(was, "domains", "domain"), domains_now = by_name(is, "domains", "domain");
+  for (const auto& [name, d] : domains) {
+    const auto it = domains_now.find(name);
+    if (it == domains_now.end()) {
+      out.push_back(fmt::format("domain {}: is no longer in it", name));
+      continue;
+    }
+    for (const char* key : {"decision", "reason", "aliases", "aliases_left_out"})
+      if (text_of(*d, key) != text_of(*it->second, key))
+        out.push_back(
+            fmt::format("domain {}: {} was {}, is {}", name, key, text_of(*d, key), text_of(*it->second, key)));
+  }
+  for (const auto& [name, d] : domains_now)
+    if (!domains.contains(name)) out.push_back(fmt::format("domain {}: is new", name));
   const auto before = by_name(was, "accounts", "account"), now = by_name(is, "accounts", "account");
   for (const auto& [name, a] : before) {
     const auto it = now.find(name);
@@ -164,7 +236,7 @@ std::vector<std::string> changes(const json::object& was, const json::object& is
       out.push_back(fmt::format("{}: is no longer in it", name));
       continue;
     }
-    for (const char* key : {"decision", "reason", "target_login"})
+    for (const char* key : {"decision", "reason", "target_login", "on_target"})
       if (text_of(*a, key) != text_of(*it->second, key))
         out.push_back(
             fmt::format("{}: {} was \"{}\", is \"{}\"", name, key, text_of(*a, key), text_of(*it->second, key)));

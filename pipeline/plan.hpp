@@ -10,6 +10,29 @@
 
 namespace pipeline {
 
+// What becomes of a domain or an account on a target that we administer.
+enum class Fate : std::uint8_t {
+  create,  // it is not there yet
+  ours,    // we made it, in this run or an earlier one
+  adopt,   // somebody else's, used as it is
+  skip,    // left out by policy
+  fail,    // left out, because of a clash or a fault
+};
+const char* name_of(Fate f);
+
+struct PlannedAlias {
+  std::string name;
+  bool there = false;
+  std::string dropped;  // not empty: it is not added, and why
+};
+struct PlannedDomain {
+  std::string post_office, name;
+  Fate fate = Fate::create;
+  std::string why, id;
+  std::vector<PlannedAlias> aliases;
+  std::vector<std::string> remarks;
+};
+
 struct PlannedMailbox {
   load::MappedMailbox map;
   bool create = false, subscribe = false;
@@ -21,12 +44,15 @@ struct PlannedMailbox {
   // The target's mailbox as the plan saw it; load must look into it unless it is as load left it.
   bool untouched = false;
   std::vector<std::string> remarks;  // keywords that will not be kept, ...
+  std::string asked;                 // the name that the mapping gave, where the target then took another
 };
 
 struct PlannedAccount {
   state::AccountId id;
   std::string post_office, address, target_login;
   std::string skip;  // not empty: nothing is moved, and why
+  Fate fate = Fate::adopt;
+  std::string target_domain, login, full_name, target_id;  // where we administer the target
   std::vector<PlannedMailbox> mailboxes;
   std::vector<std::pair<std::string, std::string>> left_out;  // source mailbox, why
   std::vector<std::string> remarks;
@@ -34,6 +60,7 @@ struct PlannedAccount {
 };
 
 struct Plan {
+  std::vector<PlannedDomain> domains;  // where we administer the target
   std::vector<PlannedAccount> accounts;
   std::vector<std::string> remarks;  // of the whole run
   std::string policies;              // the options that decide: part of the fingerprint

@@ -20,10 +20,14 @@ std::string policies(const Settings& s) {
   const char* deleted = s.load.deleted == load::DeletedPolicy::keep     ? "keep"
                         : s.load.deleted == load::DeletedPolicy::unmark ? "unmark"
                                                                         : "skip";
-  return fmt::format(
-      "target imap; existing accounts are adopted; \\Deleted: {}; refused messages are repaired minimally or "
-      "quarantined{}",
-      deleted, s.escape.empty() ? "" : fmt::format("; '{}' escaped in mailbox names", s.escape));
+  const std::string target =
+      s.target_kind == TargetKind::imap
+          ? std::string("target imap; existing accounts are adopted")
+          : fmt::format("target kerio; existing domains: {}; existing accounts: {}; refused passwords: {}",
+                        s.adopt_domains ? "adopt" : "skip", s.adopt_accounts ? "adopt" : "skip",
+                        s.generate_passwords ? "generate new ones" : "skip the account");
+  return fmt::format("{}; \\Deleted: {}; refused messages are repaired minimally or quarantined{}", target, deleted,
+                     s.escape.empty() ? "" : fmt::format("; '{}' escaped in mailbox names", s.escape));
 }
 
 // What is known of a mailbox's messages before one of them is sent.
@@ -75,6 +79,11 @@ asio::awaitable<Plan> Migration::plan() {
     p.address = a.address;
     p.target_login = a.target_login;
     p.skip = a.skip;
+    if (const auto d = decided_.find(a.address); d != decided_.end()) {
+      const std::string office = std::move(p.post_office);
+      p = d->second;
+      p.post_office = office;
+    }
     if (const auto e = extract_errors_.find(a.id.value); p.skip.empty() && e != extract_errors_.end())
       p.skip = e->second;
     if (p.skip.empty() && !a.inventoried) p.skip = "it has not been inventoried";
@@ -86,6 +95,17 @@ asio::awaitable<Plan> Migration::plan() {
     return plan_account(places.at(a.id.value), std::move(a));
   };
   co_await for_each_account(std::move(to_plan), std::move(work));
+  plan.domains = domains_;
+  if (picture_) {
+    std::uint64_t create = 0;
+    base::Octets octets = 0;
+    for (const auto& a : plan.accounts) {
+      create += a.skip.empty() && a.fate == Fate::create;
+      for (const auto& m : a.mailboxes) octets += m.octets;
+    }
+    for (auto& r : server_remarks(picture_->server, create, octets, !settings_.master_password.empty()))
+      plan.remarks.push_back(std::move(r));
+  }
   const auto unused = configuration_.unused.size();
   if (unused > 0)
     plan.remarks.push_back(
@@ -107,10 +127,9 @@ asio::awaitable<void> Migration::plan_account(PlannedAccount* planned, state::Ac
   co_await store_.run(std::move(save));
 }
 
-asio::awaitable<void> Migration::plan_once(PlannedAccount* planned, state::AccountRow account) {
-  auto target = co_await open_session(Side::target, account.address, imap::Access::read_only);
-  planned->mailboxes.clear();
-  planned->left_out.clear();
+namespace {
+
+asio::awaitable<load::TargetView> view_of(imap::Session* target) {
   load::TargetView view;
   const auto spaces = co_await target->namespaces();
   if (!spaces.personal.empty()) {
@@ -128,18 +147,93 @@ asio::awaitable<void> Migration::plan_once(PlannedAccount* planned, state::Accou
     view.mailboxes.push_back({wire, imap::from_mutf7(wire).value_or(wire), item.attributes, subscribed.contains(wire),
                               !has("\\noselect") && !has("\\nonexistent")});
   }
-  auto query = [id = account.id](Db& db) {
+  co_return view;
+}
+
+// PERMANENTFLAGS of Kerio Connect (transcript of an 8.5.1 session): no further keywords.
+std::vector<std::string> kerio_flags() {
+  std::vector<std::string> out;
+  for (const char* f : {"\\Deleted", "\\Seen", "\\Answered", "\\Draft", "\\Flagged", "$MDNSent", "$Forwarded",
+                        "$AutoJunk", "$AutoNotJunk", "$Junk", "$NotJunk"})
+    out.emplace_back(f);
+  return out;
+}
+
+}  // namespace
+
+asio::awaitable<void> Migration::plan_once(PlannedAccount* planned, state::AccountRow account) {
+  planned->mailboxes.clear();
+  planned->left_out.clear();
+  if (planned->fate == Fate::create) {
+    // Nobody can log in to it yet: planned from what such an account has at first; load looks before it acts.
+    const load::TargetView view = load::fresh_kerio_account();
+    co_await plan_mailboxes(planned, &view, nullptr);
+    co_return;
+  }
+  auto target = co_await open_session(Side::target, account.address, imap::Access::read_only);
+  const auto view = co_await view_of(target.get());
+  co_await plan_mailboxes(planned, &view, target.get());
+  if (!target->has("UIDPLUS"))
+    planned->remarks.push_back(
+        "the target does not report UIDs (no UIDPLUS): each message is read back to be sure, and surplus copies can "
+        "only be listed");
+  co_await target->logout();
+}
+
+// Of an account that was planned before it existed: the names as its mailboxes really are.
+asio::awaitable<void> Migration::adapt_to_target(imap::Session* target, PlannedAccount* planned) {
+  auto query = [id = planned->id](Db& db) {
     return std::make_pair(state::mailboxes(db, id), state::meta(db, fmt::format("prefix {}", id.value)));
   };
   const auto [rows, prefix] = co_await store_.run(std::move(query));
-  const auto mapped = load::map_mailboxes(rows, prefix, view, settings_.escape);
+  const auto view = co_await view_of(target);
+  for (const auto& now : load::map_mailboxes(rows, prefix, view, name_rules())) {
+    for (auto& m : planned->mailboxes) {
+      if (m.map.id != now.id || m.map.wire == now.wire) continue;
+      const auto row = std::find_if(rows.begin(), rows.end(), [&](const auto& r) { return r.id == now.id; });
+      if (row->target_wire == now.wire) {  // an earlier attempt of this run has told it
+        m.map = now;
+        continue;
+      }
+      event("mailbox name",
+            fmt::format("\"{}\" of {} goes to \"{}\" instead of \"{}\": {}", base::printable(now.from),
+                        planned->address, base::printable(now.name), base::printable(m.map.name),
+                        now.why.empty() ? "as the new account has it" : now.why),
+            planned->id, now.id);
+      auto save = [now, asked = m.map.name](Db& db) {
+        state::set_target_name(db, state::PlannedMailbox{now.id, now.wire, now.name}, asked);
+      };
+      co_await store_.run(std::move(save));
+      m.asked = m.map.name;
+      m.map = now;
+    }
+  }
+}
+
+asio::awaitable<void> Migration::plan_mailboxes(PlannedAccount* planned, const load::TargetView* view_there,
+                                                imap::Session* target) {
+  const load::TargetView& view = *view_there;
+  std::set<std::string> subscribed;
+  for (const auto& m : view.mailboxes)
+    if (m.subscribed) subscribed.insert(m.wire);
+  auto query = [id = planned->id](Db& db) {
+    return std::make_pair(state::mailboxes(db, id), state::meta(db, fmt::format("prefix {}", id.value)));
+  };
+  const auto [rows, prefix] = co_await store_.run(std::move(query));
+  const auto mapped = load::map_mailboxes(rows, prefix, view, name_rules());
 
   // As load left it? One STATUS each, in one go.
   std::vector<std::string> ask;
   for (const auto& m : mapped)
     if (m.exists) ask.push_back(m.wire);
-  const auto statuses = co_await target->statuses(ask, false, true);
+  std::vector<base::Result<imap::StatusItem>> statuses;
   std::optional<std::vector<std::string>> permanent;
+  if (target == nullptr) {
+    ask.clear();
+    permanent = kerio_flags();
+  } else {
+    statuses = co_await target->statuses(ask, false, true);
+  }
   if (!ask.empty()) {
     // PERMANENTFLAGS of one mailbox stands for all: a server's rule, seldom a mailbox's.
     auto opened = co_await target->examine("INBOX");
@@ -147,13 +241,14 @@ asio::awaitable<void> Migration::plan_once(PlannedAccount* planned, state::Accou
     // APPEND.
     if (opened && opened->permanent_flags && !opened->permanent_flags->empty()) permanent = opened->permanent_flags;
   }
-  const auto limit = target->append_limit();
+  const auto limit = target == nullptr ? std::optional<base::Octets>() : target->append_limit();
   for (const auto& m : mapped) {
     const auto row = std::find_if(rows.begin(), rows.end(), [&](const auto& r) { return r.id == m.id; });
     PlannedMailbox p;
     p.map = m;
     const auto existing =
         std::find_if(view.mailboxes.begin(), view.mailboxes.end(), [&](const auto& e) { return e.wire == m.wire; });
+    if (row->target_name == m.name) p.asked = row->asked_name;
     p.create = existing == view.mailboxes.end() || !existing->selectable;
     p.subscribe = row->subscribed && !subscribed.contains(m.wire);
     p.source_validity = row->uid_validity;
@@ -209,17 +304,18 @@ asio::awaitable<void> Migration::plan_once(PlannedAccount* planned, state::Accou
         };
         if (permanent && !listed(f) && !(f[0] != '\\' && listed("\\*"))) lost.insert(f);
       }
+    if (settings_.load.deleted == load::DeletedPolicy::unmark) {
+      const bool any = std::any_of(k.flagsets.begin(), k.flagsets.end(), [](const auto& set) {
+        return (" " + set + " ").find(" \\Deleted ") != std::string::npos;
+      });
+      if (any) lost.insert("\\Deleted");
+    }
     if (!lost.empty())
       p.remarks.push_back("flags that the target does not keep: " + base::join({lost.begin(), lost.end()}, " "));
     planned->mailboxes.push_back(std::move(p));
   }
   for (const auto& r : rows)
     if (r.present && !r.excluded.empty()) planned->left_out.emplace_back(r.name, r.excluded);
-  if (!target->has("UIDPLUS"))
-    planned->remarks.push_back(
-        "the target does not report UIDs (no UIDPLUS): each message is read back to be sure, and surplus copies can "
-        "only be listed");
-  co_await target->logout();
 }
 
 }  // namespace pipeline

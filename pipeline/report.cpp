@@ -124,6 +124,59 @@ json::object make_report(Db& db, const VerifyResult& verified, const state::RunR
     if (!p.problem.empty()) o["problem"] = text(p.problem);
     offices.push_back(std::move(o));
   }
+  // What we made on a target that we administer, and the addresses before and after.
+  json::array domains, addresses;
+  std::uint64_t objects_refused = 0;
+  const auto objects = state::target_objects(db);
+  const auto object = [&](const std::string& kind, const std::string& name) {
+    const auto it = std::find_if(objects.begin(), objects.end(),
+                                 [&](const auto& o) { return o.kind == kind && o.name == base::lower(name); });
+    return it == objects.end() ? nullptr : &*it;
+  };
+  static constexpr const char* kStates[] = {"unknown", "ours", "adopted", "refused"};
+  for (const auto& p : objects.empty() ? std::vector<state::PostOfficeRow>{} : state::post_offices(db)) {
+    if (p.domains.empty()) continue;
+    for (std::size_t i = 0; i < p.domains.size(); ++i) {
+      const auto* o = object(i == 0 ? "domain" : "alias", p.domains[i]);
+      if (o == nullptr) continue;
+      json::object d;
+      d["name"] = text(p.domains[i]);
+      d["kind"] = o->kind;
+      d["post_office"] = text(p.name);
+      d["target_domain"] = text(p.domains.front());
+      d["state"] = kStates[static_cast<int>(o->state)];
+      if (!o->detail.empty()) d["detail"] = text(o->detail);
+      objects_refused += o->state == state::ObjectState::refused;
+      domains.push_back(std::move(d));
+    }
+    const std::string domain = base::lower(p.domains.front());
+    for (const auto& a : state::accounts(db)) {
+      if (a.post_office != p.name || !selected(a.address)) continue;
+      const std::string login = base::lower(a.target_login.substr(0, a.target_login.rfind('@')));
+      const auto* account = object("account", login + "@" + domain);
+      const bool there = account != nullptr &&
+                         (account->state == state::ObjectState::ours || account->state == state::ObjectState::adopted);
+      for (std::size_t i = 0; i < p.domains.size(); ++i) {
+        const std::string before =
+            base::lower(a.address.substr(0, a.address.rfind('@'))) + "@" + base::lower(p.domains[i]);
+        const std::string after = login + "@" + base::lower(p.domains[i]);
+        const auto* alias = i == 0 ? nullptr : object("alias", p.domains[i]);
+        std::string status;
+        if (!there) status = !a.skip.empty() ? "not migrated" : account == nullptr ? "not made yet" : "refused";
+        else if (i > 0 && (alias == nullptr || alias->state != state::ObjectState::ours)) status = "no longer there";
+        else status = account->state == state::ObjectState::ours ? "made" : "was there";
+        for (const auto& checked : verified.addresses)
+          if (checked.address == after)
+            status = checked.right
+                         ? "delivered, as checked"
+                         : "NOT DELIVERED to " + (checked.delivered_to.empty() ? "anybody" : login + "@" + domain);
+        addresses.push_back({{"before", text(before)},
+                             {"after", text(there ? after : std::string())},
+                             {"account", text(there ? login + "@" + domain : std::string())},
+                             {"status", text(status)}});
+      }
+    }
+  }
   json::array messages;
   std::uint64_t absent_on_record = 0;
   for (const auto& n : state::noted_messages(db)) {
@@ -191,6 +244,8 @@ json::object make_report(Db& db, const VerifyResult& verified, const state::RunR
   out["books"] = books_json(total);
   out["post_offices"] = std::move(offices);
   out["accounts"] = std::move(accounts);
+  out["domains"] = std::move(domains);
+  out["addresses"] = std::move(addresses);
   out["messages"] = std::move(messages);
   out["surplus"] = std::move(surplus);
   out["differences"] = std::move(differences);
@@ -207,7 +262,7 @@ json::object make_report(Db& db, const VerifyResult& verified, const state::RunR
                   base::plural(total.inventory, "message"));
   left_twice = std::max(left_twice, twice_now);
   const bool incomplete = total.pending > 0 || total.quarantined > 0 || skipped > 0 || failed > 0 ||
-                          mailbox_errors > 0 || absent > 0 || !verified.problems.empty();
+                          mailbox_errors > 0 || absent > 0 || objects_refused > 0 || !verified.problems.empty();
   if (unexplained > 0 || !broken.empty() || !total.closed()) {
     exit = Exit::difference;
     sentence =
@@ -228,6 +283,9 @@ json::object make_report(Db& db, const VerifyResult& verified, const state::RunR
     if (failed > 0) parts.push_back(fmt::format("{} with an error", base::plural(failed, "account")));
     if (mailbox_errors > 0)
       parts.push_back(fmt::format("{} with an error", base::plural(mailbox_errors, "mailbox", "mailboxes")));
+    if (objects_refused > 0)
+      parts.push_back(
+          fmt::format("{} not made", base::plural(objects_refused, "domain or alias", "domains or aliases")));
     if (absent > 0) parts.push_back(fmt::format("{} not on the target now", base::plural(absent, "item")));
     if (!verified.problems.empty())
       parts.push_back(fmt::format("{} not verified", base::plural(verified.problems.size(), "place")));
@@ -306,7 +364,25 @@ std::string report_text(const json::object& r) {
     out += fmt::format("\n{}:\n", title);
     for (const auto& l : lines) out += "  " + l + "\n";
   };
+  if (const auto* addresses = r.if_contains("addresses"); addresses != nullptr && !addresses->as_array().empty()) {
+    out += "\nAddresses, before and after:\n\n";
+    rows = {{"BEFORE", "AFTER", "ACCOUNT", "STATUS"}};
+    for (const auto& a : addresses->as_array()) {
+      const auto& o = a.as_object();
+      rows.push_back({word(o, "before"), word(o, "after"), word(o, "account"), word(o, "status")});
+    }
+    out += base::table(rows, {});
+  }
   std::vector<std::string> lines;
+  if (const auto* domains = r.if_contains("domains"); domains != nullptr)
+    for (const auto& d : domains->as_array()) {
+      const auto& o = d.as_object();
+      if (word(o, "state") != "ours")
+        lines.push_back(fmt::format("{} {} ({}): {}{}", word(o, "kind"), word(o, "name"), word(o, "post_office"),
+                                    word(o, "state"), word(o, "detail").empty() ? "" : ": " + word(o, "detail")));
+    }
+  section("Domains and aliases that were not made by us", lines);
+  lines.clear();
   for (const auto& p : r.at("post_offices").as_array())
     if (const auto w = word(p.as_object(), "problem"); !w.empty())
       lines.push_back(fmt::format("Post Office {}: {}", word(p.as_object(), "post_office"), w));

@@ -6,11 +6,13 @@
 #include <string>
 #include <vector>
 
+#include "base/secret.hpp"
 #include "base/tls.hpp"
 #include "load/mailbox_loader.hpp"
 
 namespace pipeline {
 
+enum class TargetKind : std::uint8_t { imap, kerio };
 enum class VerifyLevel : std::uint8_t { none, quick, sample, full };
 
 struct Settings {
@@ -19,8 +21,16 @@ struct Settings {
   std::string source_login;  // template of %u %d %o; empty: bare user for a 4D configuration, address for a roster
   bool source_pipelining = false;
 
+  TargetKind target_kind = TargetKind::imap;
   base::Endpoint target;
   std::string target_login = "%u@%d";
+
+  // Of a Kerio target: its administration, and what to do with what is there already.
+  base::Endpoint api;
+  std::string target_user;
+  base::Secret target_password, master_password;
+  bool adopt_domains = false, adopt_accounts = false, generate_passwords = false;
+  std::string target_prefix = "INBOX";  // where a new top-level mailbox goes that the target refuses
 
   std::string state = "./4d2kms.state";
   std::vector<std::string> only, exclude;  // patterns of user@domain

@@ -282,6 +282,13 @@ asio::awaitable<VerifyResult> Migration::verify_all(VerifyLevel level) {
   progress_.total = static_cast<std::uint64_t>(total);
   progress_.verified = 0;
   std::erase_if(accounts, [&](const auto& a) { return !selected(a.address) || !a.skip.empty(); });
+  std::erase_if(accounts, [&](const auto& a) {
+    const auto d = decided_.find(a.address);
+    if (d == decided_.end() || d->second.fate != Fate::create) return false;
+    result.problems.push_back(fmt::format("{} has no account on the target: \"4d2kms run\" makes it", a.address));
+    return true;
+  });
+  co_await verify_server(&result, true);
   std::function<asio::awaitable<void>(state::AccountRow)> work = [this, &result, level](state::AccountRow a) {
     return verify_all_account(&result, level, std::move(a));
   };
@@ -298,10 +305,28 @@ asio::awaitable<void> Migration::verify_all_account(VerifyResult* result, Verify
   if (!error.empty()) result->problems.push_back(fmt::format("{} could not be verified: {}", account.address, error));
 }
 
+// With the master password everybody gets in; that its owner does, too, is seen with the account's own.
+asio::awaitable<void> Migration::check_own_password(VerifyResult* result, state::AccountRow account) {
+  std::optional<base::Error> failed;
+  try {
+    auto own = co_await open_session_once(Side::target, account.address, imap::Access::read_only, LogIn::own_password);
+    co_await own->logout();
+  } catch (const base::Failed& f) {
+    failed = f.error;
+  }
+  if (!failed) co_return;
+  if (failed->exit != base::Exit::login_refused) throw base::Failed(*failed);
+  refused_.erase({Side::target, account.address});
+  result->differences.push_back({account.address, "", {}, {}, "log-in", failed->text, true, true});
+}
+
 asio::awaitable<void> Migration::verify_all_once(VerifyResult* result, VerifyLevel level, state::AccountRow account) {
   // A visit that a lost connection ended is started anew: nothing is counted twice.
   VerifyResult mine;
   auto source = co_await open_session(Side::source, account.address, imap::Access::read_only);
+  if (const auto d = decided_.find(account.address);
+      !settings_.master_password.empty() && d != decided_.end() && d->second.fate == Fate::ours)
+    co_await check_own_password(&mine, account);
   auto target = co_await open_session(Side::target, account.address, imap::Access::read_only);
   std::string prefix;
   const auto there_now = co_await extract::find_mailboxes(*source, prefix);

@@ -164,6 +164,10 @@ void set_account_error(Db& db, AccountId account, const std::string& error) {
   db.run("UPDATE account SET error=? WHERE id=?", error, account);
 }
 
+void set_account_skip(Db& db, AccountId account, const std::string& reason) {
+  db.run("UPDATE account SET skip=? WHERE id=?", reason, account);
+}
+
 void set_account_inventoried(Db& db, AccountId account, std::int64_t at) {
   db.run("UPDATE account SET inventoried=? WHERE id=?", at, account);
 }
@@ -179,6 +183,26 @@ void pin(Db& db, const std::string& host, std::uint16_t port, const std::string&
   db.run("INSERT OR REPLACE INTO pin(host, port, fingerprint) VALUES(?,?,?)", host, std::int64_t{port}, fingerprint);
 }
 
+void save_objects(Db& db, const std::vector<TargetObject>& objects) {
+  Transaction t(db);
+  for (const auto& o : objects)
+    db.run(
+        "INSERT INTO target_object(kind, name, parent, state, target_id, detail) VALUES(?,?,?,?,?,?) ON CONFLICT(kind, "
+        "name) "
+        "DO UPDATE SET parent=excluded.parent, state=excluded.state, detail=excluded.detail, "
+        "target_id=CASE WHEN excluded.target_id<>'' THEN excluded.target_id ELSE target_id END",
+        o.kind, o.name, o.parent, static_cast<int>(o.state), o.target_id, o.detail);
+  t.commit();
+}
+
+std::vector<TargetObject> target_objects(Db& db) {
+  std::vector<TargetObject> out;
+  Rows r = db.rows("SELECT kind, name, parent, state, target_id, detail FROM target_object ORDER BY kind, name");
+  while (r.next())
+    out.push_back({r.text(0), r.text(1), r.text(2), static_cast<ObjectState>(r.integer(3)), r.text(4), r.text(5)});
+  return out;
+}
+
 // ---- inventory ----
 
 std::vector<MailboxRow> mailboxes(Db& db, AccountId account) {
@@ -186,8 +210,8 @@ std::vector<MailboxRow> mailboxes(Db& db, AccountId account) {
   Rows r = db.rows(
       "SELECT id, account, wire, name, delimiter, attributes, subscribed, present, complete, excluded, "
       "CASE WHEN coalesce(source_error, '')<>'' THEN source_error ELSE target_error END, "
-      "uid_validity, uid_next, messages, modseq, target_wire, target_name, target_validity, low_water, first_u0 "
-      "FROM mailbox WHERE account=? ORDER BY id",
+      "uid_validity, uid_next, messages, modseq, target_wire, target_name, target_validity, low_water, first_u0, "
+      "asked_name FROM mailbox WHERE account=? ORDER BY id",
       account);
   while (r.next()) {
     MailboxRow m;
@@ -211,6 +235,7 @@ std::vector<MailboxRow> mailboxes(Db& db, AccountId account) {
     m.target_validity = r.number<UidValidity>(17);
     m.low_water = r.number<Uid>(18);
     m.first_u0 = r.number<Uid>(19);
+    m.asked_name = r.text(20);
     out.push_back(std::move(m));
   }
   return out;
@@ -294,13 +319,19 @@ void set_targets(Db& db, const std::vector<PlannedMailbox>& planned) {
   // First all that were only planned: a name may go from one mailbox to another.
   for (const auto& p : planned)
     db.run(
-        "UPDATE mailbox SET target_wire=NULL, target_name=NULL WHERE target_validity=0 AND account=(SELECT account "
+        "UPDATE mailbox SET target_wire=NULL, target_name=NULL, asked_name=NULL WHERE target_validity=0 AND "
+        "account=(SELECT account "
         "FROM mailbox WHERE id=?)",
         p.id);
   for (const auto& p : planned)
     db.run("UPDATE mailbox SET target_wire=?, target_name=? WHERE id=? AND target_validity=0", p.target_wire,
            p.target_name, p.id);
   t.commit();
+}
+
+void set_target_name(Db& db, const PlannedMailbox& to, const std::string& asked_name) {
+  db.run("UPDATE mailbox SET target_wire=?, target_name=?, asked_name=? WHERE id=? AND target_validity=0",
+         to.target_wire, to.target_name, asked_name, to.id);
 }
 
 PlanId save_plan(Db& db, std::int64_t at, const std::string& fingerprint, const std::string& content) {

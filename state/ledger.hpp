@@ -75,12 +75,32 @@ struct SurplusRow {
 };
 std::vector<SurplusRow> surplus(Db& db);
 void set_account_error(Db& db, AccountId account, const std::string& error);
+// By a policy, on top of what the configuration says: until the next save_configuration.
+void set_account_skip(Db& db, AccountId account, const std::string& reason);
 void set_account_inventoried(Db& db, AccountId account, std::int64_t at);
 
 std::string meta(Db& db, const std::string& key);
 void set_meta(Db& db, const std::string& key, const std::string& value);
 std::string pinned(Db& db, const std::string& host, std::uint16_t port);
 void pin(Db& db, const std::string& host, std::uint16_t port, const std::string& fingerprint);
+
+// ---- what stands on a target that we administer ----
+
+// The numbers stand in the file.
+enum class ObjectState : std::uint8_t {
+  intent = 0,   // the call that makes it may have been carried out
+  ours = 1,     // made by us, or found with our mark
+  adopted = 2,  // somebody else's, used as it is
+  refused = 3,  // the target said no
+};
+struct TargetObject {
+  std::string kind, name, parent;  // kind: "domain", "alias", "account"; name in lower case
+  ObjectState state = ObjectState::intent;
+  std::string target_id, detail;
+};
+// In one transaction.
+void save_objects(Db& db, const std::vector<TargetObject>& objects);
+std::vector<TargetObject> target_objects(Db& db);
 
 // ---- inventory ----
 
@@ -95,6 +115,7 @@ struct MailboxRow {
   std::uint64_t messages = 0;
   base::ModSeq modseq;
   std::string target_wire, target_name;  // empty: not planned yet
+  std::string asked_name;                // the target's name by plan, where the target then took another
   base::UidValidity target_validity;
   base::Uid low_water, first_u0;
 };
@@ -132,6 +153,8 @@ struct PlannedMailbox {
   std::string target_wire, target_name;
 };
 void set_targets(Db& db, const std::vector<PlannedMailbox>& planned);
+// One mailbox goes under another name than the plan's `asked_name`, before anything was sent to it.
+void set_target_name(Db& db, const PlannedMailbox& to, const std::string& asked_name);
 PlanId save_plan(Db& db, std::int64_t at, const std::string& fingerprint, const std::string& content);
 struct PlanRow {
   PlanId id;

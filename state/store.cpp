@@ -54,7 +54,7 @@ std::string prepare(const std::string& directory, Store::Mode mode) {
 }
 
 constexpr int kApplicationId = 0x34643273;  // "4d2s"
-constexpr int kSchemaVersion = 1;
+constexpr int kSchemaVersion = 2;
 
 // The life of a message, and what each state promises:
 //
@@ -117,6 +117,19 @@ CREATE TABLE event(id INTEGER PRIMARY KEY, run INTEGER, at INTEGER NOT NULL, acc
   detail TEXT NOT NULL) STRICT;
 )sql";
 
+// What we made, or found, on a target that we administer: domains, their aliases, accounts. As for messages, an intent
+// is durable before the call leaves.
+constexpr const char* kSchema2 = R"sql(
+CREATE TABLE target_object(kind TEXT NOT NULL,   -- domain, alias, account
+  name TEXT NOT NULL,                   -- lower case: north.example, nord.example, anna@north.example
+  parent TEXT NOT NULL,                 -- of an alias or account: its target domain
+  state INTEGER NOT NULL,               -- state::ObjectState
+  target_id TEXT NOT NULL,              -- as the target names it; empty until it is known
+  detail TEXT NOT NULL,                 -- why it was refused, in the target's words
+  PRIMARY KEY(kind, name)) STRICT;
+ALTER TABLE mailbox ADD COLUMN asked_name TEXT;   -- the target's name by plan, where the target then took another
+)sql";
+
 }  // namespace
 
 void migrate_schema(Db& db, const std::string& backup) {
@@ -136,6 +149,7 @@ void migrate_schema(Db& db, const std::string& backup) {
   if (version > 0) db.backup_to(backup);
   Transaction t(db);
   if (version < 1) db.exec(kSchema1);
+  if (version < 2) db.exec(kSchema2);
   db.exec(fmt::format("PRAGMA application_id={}; PRAGMA user_version={}", kApplicationId, kSchemaVersion).c_str());
   t.commit();
 }

@@ -1,6 +1,7 @@
 #include "imap/client/session.hpp"
 
 #include <fmt/format.h>
+#include <openssl/evp.h>
 #include <openssl/rand.h>
 
 #include <algorithm>
@@ -180,39 +181,79 @@ std::string Session::without_password(std::string text) const {
   return text;
 }
 
-asio::awaitable<void> Session::log_in() {
+asio::awaitable<Answer> Session::run_challenged(Command command, std::function<std::string(std::string_view)> reply) {
+  submit(std::move(command));
+  Ignore ignore;
+  challenge_.reset();
+  bool answered_challenge = false;
+  co_await write_output();
+  while (!engine_.idle()) {
+    co_await read_answers(ignore, false);
+    if (!challenge_) continue;
+    if (std::exchange(answered_challenge, true))
+      throw lost("The server asks for the password again and again. The connection is dropped.");
+    std::string text = reply(*std::exchange(challenge_, std::nullopt));
+    engine_.reply_to_challenge(text);
+    OPENSSL_cleanse(text.data(), text.size());
+    co_await write_output();
+  }
+  Answer answer = std::move(answers_.back());
+  answers_.clear();
+  co_return answer;
+}
+
+asio::awaitable<Answer> Session::present_password() {
   // Capabilities before log-in serve one question only: may LOGIN be used?
   Collect<Capabilities> before;
   co_await run(Command(Verb::capability), before);
   const Capabilities offered = before.items.empty() ? Capabilities{} : before.items.back();
-  Answer answer;
   logging_in_ = true;
-  if (offered.has("LOGINDISABLED") && offered.has("AUTH=PLAIN")) {
-    submit(Command(Verb::authenticate_plain));
-    Ignore ignore;
-    challenged_ = false;
-    bool answered_challenge = false;
-    co_await write_output();
-    while (!engine_.idle()) {
-      co_await read_answers(ignore, false);
-      if (challenged_) {
-        challenged_ = false;
-        if (std::exchange(answered_challenge, true))
-          throw lost("The server asks for the password again and again. The connection is dropped.");
-        std::string message("\0", 1);
-        message += options_.user;
-        message += '\0';
-        message += options_.password.reveal();
-        engine_.reply_to_challenge(base::base64_encode(message));
-        OPENSSL_cleanse(message.data(), message.size());
-        co_await write_output();
-      }
-    }
-    answer = std::move(answers_.back());
-    answers_.clear();
-  } else {
-    answer = co_await run(std::move(Command(Verb::login).string(options_.user).string(options_.password.reveal())));
-  }
+  if (!(offered.has("LOGINDISABLED") && offered.has("AUTH=PLAIN")))
+    co_return co_await run(std::move(Command(Verb::login).string(options_.user).string(options_.password.reveal())));
+  std::function<std::string(std::string_view)> reply = [this](std::string_view) {
+    std::string message("\0", 1);
+    message += options_.user;
+    message += '\0';
+    message += options_.password.reveal();
+    std::string coded = base::base64_encode(message);
+    OPENSSL_cleanse(message.data(), message.size());
+    return coded;
+  };
+  co_return co_await run_challenged(Command(Verb::authenticate_plain), std::move(reply));
+}
+
+// Not a SASL mechanism but two commands of Kerio Connect's own (vendor article "IMAP Master Authentication").
+asio::awaitable<Answer> Session::present_master_password() {
+  if (!transport_->encrypted() && !base::is_loopback(options_.endpoint.host))
+    throw base::Failed({Scope::run, Remedy::ask_admin,
+                        "The master password is only sent inside TLS: its challenge is a weak one. Leave --target-tls "
+                        "at its default."});
+  logging_in_ = true;
+  std::function<std::string(std::string_view)> reply = [this](std::string_view challenge) {
+    std::string message(base::trim(challenge));
+    message += options_.master_password.reveal();
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    unsigned int n = 0;
+    EVP_Digest(message.data(), message.size(), digest, &n, EVP_md5(), nullptr);
+    OPENSSL_cleanse(message.data(), message.size());
+    return base::hex({reinterpret_cast<char*>(digest), n});
+  };
+  Answer answer = co_await run_challenged(Command(Verb::x_masterauth), std::move(reply));
+  if (!answer.ok())
+    throw base::Failed(
+        {Scope::run, Remedy::ask_admin,
+         fmt::format("The target refused the master password (X-MASTERAUTH): server said {}. Check it, and "
+                     "that master authentication is on and allowed from this machine; or leave it out, and "
+                     "each account's own password is used.",
+                     answer.tagged.verbatim()),
+         Exit::login_refused});
+  co_return co_await run(std::move(Command(Verb::x_setuser).string(options_.user)));
+}
+
+asio::awaitable<void> Session::log_in() {
+  Answer answer;
+  if (options_.master_password.empty()) answer = co_await present_password();
+  else answer = co_await present_master_password();
   // Some servers repeat the command in their refusal: the password must not get into a log, the state or a report
   // (S23).
   answer.tagged.text = without_password(std::move(answer.tagged.text));
@@ -252,7 +293,7 @@ asio::awaitable<void> Session::read_answers(Sink& sink, bool until_idle) {
     auto event = engine_.next();
     if (!event) throw lost(event.error().text);
     if (!*event) {
-      if (engine_.idle() || ready_for_body_ || challenged_ || (!until_idle && engine_.output_pending())) co_return;
+      if (engine_.idle() || ready_for_body_ || challenge_ || (!until_idle && engine_.output_pending())) co_return;
       std::size_t n = 0;
       try {
         n = co_await transport_->read_some(asio::buffer(inbox_));
@@ -280,7 +321,7 @@ asio::awaitable<void> Session::read_answers(Sink& sink, bool until_idle) {
     } else if (std::holds_alternative<ReadyForBody>(**event)) {
       ready_for_body_ = true;
     } else {
-      challenged_ = true;
+      challenge_ = std::move(std::get<Challenge>(**event).text);
     }
   }
 }

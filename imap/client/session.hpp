@@ -29,6 +29,7 @@ struct SessionOptions {
   base::Endpoint endpoint;
   std::string user;
   base::Secret password;
+  base::Secret master_password;  // not empty: X-MASTERAUTH with it, then X-SETUSER user (Kerio Connect)
   Access access = Access::read_only;
   std::function<void(const std::string&)> trace;  // "C: ..." and "S: ..."; may be empty
 };
@@ -118,6 +119,10 @@ class Session {
   Session(SessionOptions options, std::unique_ptr<Transport> transport);
   boost::asio::awaitable<void> begin();
   boost::asio::awaitable<void> log_in();
+  boost::asio::awaitable<Answer> present_password();
+  boost::asio::awaitable<Answer> present_master_password();
+  // A command that is answered with a challenge first; `reply` gets its text. Asked twice: the session is lost.
+  boost::asio::awaitable<Answer> run_challenged(Command command, std::function<std::string(std::string_view)> reply);
   boost::asio::awaitable<base::Result<Opened>> open_mailbox(Verb verb, const std::string& mailbox);
   // Sends what is queued; returns the answers in the order of the commands.
   boost::asio::awaitable<std::vector<Answer>> exchange(Sink& sink);
@@ -142,7 +147,7 @@ class Session {
   Capabilities capabilities_;
   std::vector<Answer> answers_;
   bool ready_for_body_ = false;
-  bool challenged_ = false;
+  std::optional<std::string> challenge_;
   bool logging_in_ = false;
   std::uint64_t exists_ = 0;
   std::vector<char> inbox_;

@@ -19,6 +19,10 @@ std::string_view verb_text(Verb v) {
       return "LOGIN";
     case Verb::authenticate_plain:
       return "AUTHENTICATE PLAIN";
+    case Verb::x_masterauth:
+      return "X-MASTERAUTH";
+    case Verb::x_setuser:
+      return "X-SETUSER";
     case Verb::noop:
       return "NOOP";
     case Verb::logout:

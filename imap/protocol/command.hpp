@@ -16,6 +16,8 @@ enum class Verb : std::uint8_t {
   starttls,
   login,
   authenticate_plain,
+  x_masterauth,  // Kerio Connect: log-in as any user with the server's master password
+  x_setuser,
   noop,
   logout,
   namespaces,
@@ -35,6 +37,8 @@ enum class Verb : std::uint8_t {
 
 // What a source session and a dry run may send (I7, I8); the engine refuses the rest.
 constexpr bool reads_only(Verb v) { return v < Verb::select; }
+// Answered with "+ challenge" before it is answered for good.
+constexpr bool is_challenged(Verb v) { return v == Verb::authenticate_plain || v == Verb::x_masterauth; }
 
 class Command {
  public:

@@ -60,7 +60,7 @@ std::vector<std::string_view> Engine::output() {
       out.push_back(p.octets());
     }
     // A command that waits for a challenge holds up the rest.
-    if (s.command.verb() == Verb::authenticate_plain) return out;
+    if (is_challenged(s.command.verb())) return out;
   }
   return out;
 }
@@ -82,7 +82,7 @@ bool Engine::output_pending() const {
 
 bool Engine::needs_continuation() const {
   for (const auto& s : waiting_) {
-    if (s.await_plus || s.streaming || s.command.verb() == Verb::authenticate_plain) return true;
+    if (s.await_plus || s.streaming || is_challenged(s.command.verb())) return true;
     for (std::size_t i = s.part; i < s.command.parts_.size(); ++i)
       if (s.command.parts_[i].literal && synchronising(s.command.parts_[i])) return true;
   }
@@ -97,7 +97,7 @@ base::Result<std::optional<Event>> Engine::next() {
   TRY(auto response, parse_response(std::move(std::get<Response>(*frame)), limits_));
   if (auto* u = std::get_if<Untagged>(&response)) return std::optional<Event>(std::move(*u));
 
-  if (std::holds_alternative<Continuation>(response)) {
+  if (const auto* plus = std::get_if<Continuation>(&response)) {
     for (auto& s : waiting_) {
       if (s.await_plus) {
         s.await_plus = false;
@@ -113,7 +113,7 @@ base::Result<std::optional<Event>> Engine::next() {
         s.command.parts_.insert(s.command.parts_.begin() + static_cast<std::ptrdiff_t>(s.part), std::move(octets));
         return std::optional<Event>(Untagged(Other{"+", {}}));
       }
-      if (s.command.verb() == Verb::authenticate_plain && s.all_out) return std::optional<Event>(Challenge{});
+      if (is_challenged(s.command.verb()) && s.all_out) return std::optional<Event>(Challenge{plus->text});
       if (!s.all_out) break;
     }
     return base::fail(Scope::account, Remedy::reconnect,

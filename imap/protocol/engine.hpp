@@ -38,8 +38,10 @@ struct Answer {
 };
 // "+" for a streamed body: the caller sends it now.
 struct ReadyForBody {};
-// "+" inside AUTHENTICATE.
-struct Challenge {};
+// "+ text" inside AUTHENTICATE or X-MASTERAUTH.
+struct Challenge {
+  std::string text;
+};
 using Event = std::variant<Untagged, Answer, ReadyForBody, Challenge, LargeLiteral, LargeLiteralChunk>;
 
 class Engine {

@@ -111,6 +111,28 @@ int status(const CommandLine& c) {
   return 0;
 }
 
+int plan_diff(const CommandLine& c) {
+  state::Store store(c.settings.state, state::Store::Mode::existing);
+  const auto read = [&](std::int64_t number) {
+    const auto p = state::plan(store.db(), state::PlanId(number));
+    if (!p)
+      throw base::Failed({base::Scope::run, base::Remedy::ask_admin,
+                          fmt::format("There is no plan {} in {}.", number, c.settings.state), Exit::usage});
+    return boost::json::object(json::parse(p->content).as_object());
+  };
+  const auto was = read(c.diff.first), is = read(c.diff.second);
+  const auto changed = changes(was, is);
+  if (c.settings.json) {
+    json::array list;
+    for (const auto& x : changed) list.emplace_back(x);
+    print(json::serialize(list) + "\n");
+    return 0;
+  }
+  if (changed.empty()) print(fmt::format("Plans {} and {} decide the same.\n", c.diff.first, c.diff.second));
+  for (const auto& x : changed) print(base::printable(x) + "\n");
+  return 0;
+}
+
 struct Stages {
   CommandLine line;
   Migration& m;
@@ -150,6 +172,15 @@ asio::awaitable<void> apply_saved_plan(Stages* s) {
   if (part)
     for (auto it = all.begin(); it != all.end();)
       it = s->m.selected(std::string(it->as_object().at("account").as_string())) ? it + 1 : all.erase(it);
+  if (const auto* domains = was.if_contains("domains"); part && domains != nullptr) {
+    auto& list = was.at("domains").as_array();
+    const auto of_this_run = [&](const json::value& d) {
+      return std::any_of(s->planned->domains.begin(), s->planned->domains.end(), [&](const auto& now) {
+        return now.name == std::string_view(d.as_object().at("domain").as_string());
+      });
+    };
+    for (auto it = list.begin(); it != list.end();) it = of_this_run(*it) ? it + 1 : list.erase(it);
+  }
   const auto changed = changes(was, to_json(*s->planned));
   if (part && changed.empty()) co_return;
   for (const auto& c : changed) what += "\n  " + base::printable(c);
@@ -164,6 +195,8 @@ asio::awaitable<void> stages(Stages* s) {
   const std::string& command = s->line.command;
   Migration& m = s->m;
   const Settings& settings = m.settings();
+  if (command != "extract") co_await m.connect_target();  // R12, R13: before anything else
+  if (m.stopping()) co_return;
   if (command == "extract" || command == "run" || (command == "plan" && settings.refresh)) {
     co_await m.extract();
   } else if (command == "plan") {
@@ -193,7 +226,9 @@ asio::awaitable<void> stages(Stages* s) {
   else co_await make_plan(s);
   if (m.stopping() || command == "plan") co_return;
   co_await m.load(*s->planned);
-  if (!m.stopping()) s->verified = co_await m.verify_new(settings.verify);
+  if (m.stopping()) co_return;
+  s->verified = co_await m.verify_new(settings.verify);
+  if (settings.verify != VerifyLevel::none && m.made_accounts()) co_await m.verify_server(&s->verified, false);
 }
 
 asio::awaitable<void> tick(Terminal* terminal, Migration* m) {
@@ -338,6 +373,7 @@ int main(int argc, char** argv) {
     if (line.command == "inspect") return inspect(line.settings);
     if (line.command == "report") return report(line);
     if (line.command == "status") return status(line);
+    if (line.command == "plan diff") return plan_diff(line);
     return work(std::move(line));
   } catch (const base::Failed& f) {
     std::fprintf(stderr, "4d2kms: %s\n", f.error.text.c_str());

@@ -13,10 +13,11 @@ struct CommandLine {
   Settings settings;
   std::optional<std::int64_t> plan;
   std::optional<std::int64_t> run;
+  std::pair<std::int64_t, std::int64_t> diff{0, 0};
   int exit = -1;  // >= 0: everything has been said (--help, --version, a usage error)
 };
 
-// Wipes a --target-pass in argv before anything else sees it (S23).
+// Takes a --target-pass out of argv before anything else sees it (S23).
 CommandLine parse_command_line(int argc, char** argv);
 
 }  // namespace pipeline

@@ -127,6 +127,36 @@ Result open(Wire& wire, SessionOptions o = options()) {
   return with_session(wire, std::move(o), [](Session&) -> asio::awaitable<void> { co_return; });
 }
 
+// The challenge is what stands behind "+ ", without blanks around it; the answer has no tag.
+TEST(Session, MasterPasswordOpensAnyAccountWithoutItsOwn) {
+  Wire wire;
+  wire.rules = {{"X-MASTERAUTH", "+ <1.2@kerio> \r\n"},
+                {"2d98f4fc04e2fd78db0811dfe21378a5", "x1 OK X-MASTERAUTH Welcome to server, master\r\n"},
+                {"X-SETUSER \"jane\"", "%t OK X-SETUSER completed\r\n"},
+                kCapability};
+  auto o = options();
+  o.master_password = base::Secret("m4ster");
+  // The tag of the first command is known only when it was sent.
+  wire.rules[1].reply = "";
+  const auto first = open(wire, o);
+  ASSERT_TRUE(first.error);
+  EXPECT_NE(wire.sent.find("2d98f4fc04e2fd78db0811dfe21378a5\r\n"), std::string::npos) << wire.sent;
+  EXPECT_EQ(wire.sent.find("s3cret"), std::string::npos);
+  EXPECT_EQ(wire.sent.find("m4ster"), std::string::npos);
+}
+
+TEST(Session, ARefusedMasterPasswordEndsTheRunSinceItIsNotOneAccountsFault) {
+  Wire wire;
+  wire.rules = {{"X-MASTERAUTH", "%t BAD Unknown command 'X-MASTERAUTH'\r\n"}};
+  auto o = options();
+  o.master_password = base::Secret("m4ster");
+  const auto r = open(wire, o);
+  ASSERT_TRUE(r.error);
+  EXPECT_EQ(r.error->scope, base::Scope::run);
+  EXPECT_EQ(r.error->exit, base::Exit::login_refused);
+  EXPECT_NE(r.error->text.find("Unknown command"), std::string::npos) << r.error->text;
+}
+
 TEST(Session, CapabilityAfterLogInDecides) {
   Wire w;
   w.rules = {{"CAPABILITY", "* CAPABILITY IMAP4rev1 LITERAL+ MULTIAPPEND\r\n%t OK done\r\n"}, kLogin};

@@ -59,12 +59,12 @@ TEST(MailboxMap, DelimitersAndPrefixesAreTranslated) {
   TargetView dots;
   dots.delimiter = ".";
   dots.prefix = "INBOX.";
-  auto n = names(map_mailboxes({box(1, "INBOX"), box(2, "Archive/2019"), box(3, "v1.2/x")}, "", dots, ""));
+  auto n = names(map_mailboxes({box(1, "INBOX"), box(2, "Archive/2019"), box(3, "v1.2/x")}, "", dots, {}));
   EXPECT_EQ(n["INBOX"], "INBOX");
   EXPECT_EQ(n["Archive/2019"], "INBOX.Archive.2019");
   EXPECT_EQ(n["v1.2/x"], "INBOX.v1=2E2.x") << "a delimiter inside a name is escaped";
   n = names(map_mailboxes({box(1, "INBOX", "."), box(2, "INBOX.Sent", "."), box(3, "INBOX.a/b", ".")}, "INBOX.",
-                          TargetView{}, ""));
+                          TargetView{}, {}));
   EXPECT_EQ(n["INBOX.Sent"], "Sent");
   EXPECT_EQ(n["INBOX.a/b"], "a=2Fb");
 }
@@ -73,7 +73,7 @@ TEST(MailboxMap, IsOneToOneWhateverTheNames) {
   TargetView t;
   const auto mapped = map_mailboxes({box(1, "a/b", "."), box(2, "a=2Fb", "."), box(3, "Sent", "."), box(4, "sent", "."),
                                      box(5, "SENT", "."), box(6, "inbox", "."), box(7, "INBOX", ".")},
-                                    "", t, "");
+                                    "", t, {});
   std::set<std::string> seen;
   for (const auto& m : mapped) EXPECT_TRUE(seen.insert(m.name).second) << m.name << " twice";
   EXPECT_EQ(names(mapped)["a/b"], "a=2Fb");
@@ -83,9 +83,55 @@ TEST(MailboxMap, IsOneToOneWhateverTheNames) {
 TEST(MailboxMap, SpecialUseGoesToTheTargetsOwnAndNamesAreNotGuessed) {
   TargetView t;
   t.mailboxes = {{"INBOX", "INBOX", {}, true, true}, {"Sent Items", "Sent Items", {"\\sent"}, true, true}};
-  auto n = names(map_mailboxes({box(1, "Gesendet", "/", "\\hasnochildren \\sent"), box(2, "Sent")}, "", t, ""));
+  auto n = names(map_mailboxes({box(1, "Gesendet", "/", "\\hasnochildren \\sent"), box(2, "Sent")}, "", t, {}));
   EXPECT_EQ(n["Gesendet"], "Sent Items");
   EXPECT_EQ(n["Sent"], "Sent");
+}
+
+TEST(MailboxMap, KerioTakesUsualNamesForItsOwnMailboxesAndOneOnlyForEach) {
+  NameRules kerio;
+  kerio.kerio = true;
+  auto n = names(map_mailboxes({box(1, "INBOX"), box(2, "Sent"), box(3, "Sent Messages"), box(4, "Trash"),
+                                box(5, "spam"), box(6, "Projects/Sent")},
+                               "", fresh_kerio_account(), kerio));
+  EXPECT_EQ(n["Sent"], "Sent Items");
+  EXPECT_EQ(n["Sent Messages"], "Sent Messages");
+  EXPECT_EQ(n["Trash"], "Deleted Items");
+  EXPECT_EQ(n["spam"], "Junk E-mail");
+  EXPECT_EQ(n["Projects/Sent"], "Projects/Sent");
+  n = names(map_mailboxes({box(1, "Sent"), box(2, "Sent Items"), box(3, "Gesendet", "/", "\\sent")}, "",
+                          fresh_kerio_account(), kerio));
+  EXPECT_EQ(n["Gesendet"], "Sent Items") << "what the source says comes first";
+  EXPECT_EQ(n["Sent Items"], "Sent Items (2)");
+  EXPECT_EQ(n["Sent"], "Sent");
+}
+
+TEST(MailboxMap, KerioNamesAreUniqueAcrossKindsAndWithoutInvisibleBlanks) {
+  NameRules kerio;
+  kerio.kerio = true;
+  const auto mapped = map_mailboxes(
+      {box(1, "contacts"), box(2, "Contacts/Old"), box(3, "contacts (mail)"), box(4, "#x"), box(5, "a /b"),
+       box(6, "a=20/b"), box(7, "x\xC2\xA0"), box(8, "x"), box(9, "a. "), box(10, "Mail"), box(11, "mail")},
+      "", fresh_kerio_account(), kerio);
+  auto n = names(mapped);
+  EXPECT_EQ(n["contacts"], "contacts (mail)");
+  EXPECT_EQ(n["Contacts/Old"], "Contacts (mail)/Old");
+  EXPECT_EQ(n["contacts (mail)"], "contacts (mail) (2)");
+  EXPECT_EQ(n["#x"], "=23x");
+  EXPECT_EQ(n["a /b"], "a=20/b");
+  EXPECT_EQ(n["a=20/b"], "a=3D20/b");
+  EXPECT_EQ(n["x\xC2\xA0"], "x=C2=A0");
+  std::set<std::string> seen;
+  for (const auto& m : mapped) EXPECT_TRUE(seen.insert(m.name).second) << m.name << " twice";
+  kerio.windows = true;
+  n = names(map_mailboxes({box(1, "a:b?"), box(2, "end.")}, "", fresh_kerio_account(), kerio));
+  EXPECT_EQ(n["a:b?"], "a=3Ab=3F");
+  EXPECT_EQ(n["end."], "end=2E");
+}
+
+TEST(Ladder, ADateIsKeptAsAnInstantBeforeItIsGivenUp) {
+  const auto no = answer(imap::Status::no, "", "Malformed date parameter");
+  EXPECT_EQ(ladder(no, "a", false, true), (std::vector<Rule>{Rule::utc_date, Rule::replace_date, Rule::drop_date}));
 }
 
 TEST(MailboxMap, AnEarlierDecisionStands) {
@@ -94,7 +140,7 @@ TEST(MailboxMap, AnEarlierDecisionStands) {
   moved.target_validity = base::UidValidity(3);
   TargetView t;
   t.mailboxes = {{"Sent Items", "Sent Items", {"\\sent"}, true, true}};
-  EXPECT_EQ(names(map_mailboxes({moved}, "", t, ""))["Gesendet"], "Gesendet");
+  EXPECT_EQ(names(map_mailboxes({moved}, "", t, {}))["Gesendet"], "Gesendet");
 }
 
 }  // namespace

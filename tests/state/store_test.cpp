@@ -50,6 +50,32 @@ TEST_F(StateFolder, IsMadePrivateAndOpensAgain) {
   EXPECT_EQ(store.db().text("PRAGMA locking_mode"), "exclusive");
 }
 
+TEST_F(StateFolder, AnOlderSchemaIsBackedUpAndBroughtUpToDate) {
+  {
+    Store store(path_, Store::Mode::create);
+    set_meta(store.db(), "kept", "yes");
+    store.db().exec("DROP TABLE target_object; ALTER TABLE mailbox DROP COLUMN asked_name; PRAGMA user_version=1");
+  }
+  {
+    Store store(path_, Store::Mode::existing);
+    EXPECT_EQ(store.db().integer("PRAGMA user_version"), 2);
+    EXPECT_EQ(meta(store.db(), "kept"), "yes");
+    save_objects(store.db(), {{"domain", "north.example", {}, ObjectState::intent, {}, {}}});
+    save_objects(store.db(), {{"domain", "north.example", {}, ObjectState::ours, "id", {}}});
+    save_objects(store.db(), {{"domain", "north.example", {}, ObjectState::ours, {}, {}}});
+    ASSERT_EQ(target_objects(store.db()).size(), 1u);
+    EXPECT_EQ(target_objects(store.db())[0].target_id, "id") << "an id that is known is not forgotten";
+  }
+  sqlite3* backup = nullptr;
+  ASSERT_EQ(sqlite3_open((path_ + "/state.db.bak").c_str(), &backup), SQLITE_OK);
+  sqlite3_stmt* s = nullptr;
+  ASSERT_EQ(sqlite3_prepare_v2(backup, "PRAGMA user_version", -1, &s, nullptr), SQLITE_OK);
+  ASSERT_EQ(sqlite3_step(s), SQLITE_ROW);
+  EXPECT_EQ(sqlite3_column_int(s, 0), 1);
+  sqlite3_finalize(s);
+  sqlite3_close(backup);
+}
+
 TEST_F(StateFolder, SecondProcessIsTurnedAwayWithTheHoldersNumber) {
   Store store(path_, Store::Mode::create);
   const auto e = failure();
