@@ -70,7 +70,7 @@ void Migration::read_configuration() {
     const std::string path = settings_.source_path.empty() ? extract::kDefault4dPath : settings_.source_path;
     configuration_ = base::or_throw(extract::read_4d(path, base::or_throw(mapping)));
   }
-  const bool from_roster = settings_.source_path.empty();
+  const bool from_roster = settings_.source_path.empty() && roster;
   if (roster) extract::apply_roster(configuration_, *roster);
   if (settings_.source.port == 0)
     settings_.source.port = settings_.source.tls == base::TlsMode::tls ? std::uint16_t{993}
@@ -136,23 +136,38 @@ void Migration::read_configuration() {
   read_new_passwords();
 }
 
-void Migration::check_servers() {
-  Db& db = store_.db();
+namespace {
+std::string server_key(const base::Endpoint& e) { return e.side + " server"; }
+std::string server_name(const base::Endpoint& e) { return fmt::format("{}:{}", e.host, e.port); }
+}  // namespace
+
+const base::Endpoint& Migration::identity(Side side) const {
+  if (side == Side::source) return settings_.source;
   // The IMAP port of a target that we administer is learnt from it.
-  const bool administered = settings_.target_kind == TargetKind::kerio;
-  for (const auto* e : {&settings_.source, administered ? &settings_.api : &settings_.target}) {
-    const std::string key = e->side + " server", now = fmt::format("{}:{}", e->host, e->port);
-    const std::string was = state::meta(db, key);
-    if (!was.empty() && was != now && !settings_.moved_servers)
+  return settings_.target_kind == TargetKind::kerio ? settings_.api : settings_.target;
+}
+
+void Migration::check_servers() {
+  for (const Side side : {Side::source, Side::target}) {
+    const auto& e = identity(side);
+    const std::string was = state::meta(store_.db(), server_key(e));
+    if (!was.empty() && was != server_name(e) && !settings_.moved_servers)
       throw base::Failed(
           {Scope::run, Remedy::ask_admin,
            fmt::format(
                "The state in {} belongs to the {} server {}, not to {}. Use another --state folder for another server; "
                "or, if it is the same server under a new address, add --same-servers.",
-               settings_.state, e->side, was, now),
+               settings_.state, e.side, was, server_name(e)),
            Exit::state_unusable});
-    state::set_meta(db, key, now);
   }
+}
+
+// Only once somebody has logged in there: a mistyped port must not bind the state.
+void Migration::remember_server(Side side) {
+  if (std::exchange(remembered_[static_cast<int>(side)], true)) return;
+  const auto& e = identity(side);
+  auto work = [key = server_key(e), name = server_name(e)](Db& db) { state::set_meta(db, key, name); };
+  store_.post(std::move(work));
 }
 
 std::vector<state::AccountRow> Migration::selected_accounts() {

@@ -54,6 +54,9 @@ asio::awaitable<void> Migration::trust(base::Endpoint* endpoint) {
   // CA was named: then it is that CA's word that counts.
   if (!base::is_loopback(host) || !endpoint->ca_file.empty()) co_return;
   endpoint->accept_unknown = [host, port, log = log_, this](const std::string& fingerprint) {
+    // Several sessions may meet it at the same time.
+    const auto [known, is_new] = accepted_.emplace(std::make_pair(host, port), fingerprint);
+    if (!is_new) return known->second == fingerprint;
     log->warn(
         "The certificate of {}:{} is signed by nobody we know. As the server is on this machine it is accepted and "
         "remembered: {}",
@@ -62,6 +65,35 @@ asio::awaitable<void> Migration::trust(base::Endpoint* endpoint) {
     store_.post(std::move(work));
     return true;
   };
+}
+
+asio::awaitable<void> Migration::probe(Side side) {
+  base::Endpoint endpoint = side == Side::source ? settings_.source : settings_.target;
+  co_await trust(&endpoint);
+  constexpr int kTries = 3;
+  for (int attempt = 1;; ++attempt) {
+    std::optional<base::Error> failed;
+    try {
+      auto connection = co_await dialer_.dial(endpoint);
+      connection->close();
+      co_return;
+    } catch (const base::Failed& f) {
+      failed = f.error;
+    }
+    if (failed->scope == Scope::run) throw base::Failed(*failed);
+    if (attempt == kTries) {
+      const std::string option = side == Side::source ? "--source-port" : "--target-imap-port";
+      throw base::Failed({Scope::run, Remedy::ask_admin,
+                          fmt::format("The {} does not answer, so nothing was begun. {} (The port is given with {}.)",
+                                      side == Side::source ? "source" : "target", failed->text, option)});
+    }
+    co_await clock_.sleep(std::chrono::seconds(attempt));
+  }
+}
+
+asio::awaitable<void> Migration::probe_servers(bool source, bool target) {
+  if (source) co_await probe(Side::source);
+  if (target) co_await probe(Side::target);
 }
 
 // An account that this run has just made may take a moment until it can log in.
@@ -125,6 +157,7 @@ asio::awaitable<std::unique_ptr<imap::Session>> Migration::open_session_once(Sid
     }
     throw base::Failed(*refused);
   }
+  remember_server(side);
   in_a_row = 0;
   unreachable_in_a_row_[static_cast<int>(side)] = 0;
   ++good_logins_;

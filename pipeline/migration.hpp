@@ -78,6 +78,8 @@ class Migration {
   // R12, R13: a target that we administer is reached, its services and objects are read, and what becomes of each
   // domain and account is decided, before anything else is done. Nothing to do for a plain IMAP target.
   boost::asio::awaitable<void> connect_target();
+  // R11-R13: each of the servers answers on its IMAP port, or nothing begins. Nobody logs in.
+  boost::asio::awaitable<void> probe_servers(bool source, bool target);
   boost::asio::awaitable<void> extract();
   // Of the accounts selected; the inventory must be there.
   boost::asio::awaitable<Plan> plan();
@@ -112,6 +114,10 @@ class Migration {
   };
   enum class Side : std::uint8_t { source, target };
 
+  boost::asio::awaitable<void> probe(Side side);
+  // What a state belongs to on that side.
+  const base::Endpoint& identity(Side side) const;
+  void remember_server(Side side);
   boost::asio::awaitable<std::unique_ptr<imap::Session>> open_session(Side side, std::string address,
                                                                       imap::Access access);
   enum class LogIn : std::uint8_t { as_configured, own_password };
@@ -162,8 +168,9 @@ class Migration {
   base::Clock& clock_;
   std::shared_ptr<spdlog::logger> log_;
   extract::SourceConfiguration configuration_;
-  std::map<std::string, Credentials> credentials_;  // by address
-  std::optional<TargetPicture> picture_;            // of a target that we administer
+  std::map<std::string, Credentials> credentials_;                         // by address
+  std::map<std::pair<std::string, std::uint16_t>, std::string> accepted_;  // certificates, in this run
+  std::optional<TargetPicture> picture_;                                   // of a target that we administer
   std::vector<PlannedDomain> domains_;
   std::map<std::string, PlannedAccount> decided_;        // by address
   std::set<std::string> made_now_;                       // accounts that this run made
@@ -173,6 +180,7 @@ class Migration {
   bool stopping_ = false;
   std::optional<state::RunId> run_;
   std::set<std::pair<Side, std::string>> refused_;  // never tried twice in one run
+  bool remembered_[2] = {false, false};
   int refused_in_a_row_[2] = {0, 0};
   int unreachable_in_a_row_[2] = {0, 0};
   std::size_t good_logins_ = 0;

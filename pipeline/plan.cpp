@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
+#include <set>
 
 #include "base/fingerprint.hpp"
 #include "base/text.hpp"
@@ -42,6 +44,11 @@ json::object mailbox_json(const PlannedMailbox& m) {
   o["octets_to_move"] = m.octets;
   o["source"] = {
       {"uidvalidity", m.source_validity.value}, {"uidnext", m.source_uid_next.value}, {"messages", m.source_messages}};
+  if (!m.flags_lost.empty()) {
+    json::array f;
+    for (const auto& x : m.flags_lost) f.emplace_back(text(x));
+    o["flags_not_kept"] = std::move(f);
+  }
   if (!m.remarks.empty()) {
     json::array r;
     for (const auto& x : m.remarks) r.emplace_back(text(x));
@@ -132,35 +139,53 @@ std::string fingerprint(const Plan& plan) {
 }
 
 std::string to_text(const Plan& plan, std::int64_t number, const std::string& print) {
-  std::uint64_t move = 0, skipped = 0, messages = 0, create = 0, renamed = 0;
+  std::uint64_t move = 0, skipped = 0, messages = 0, create = 0;
   base::Octets octets = 0;
   std::vector<std::vector<std::string>> accounts = {
       {"ACCOUNT", "POST OFFICE", "TARGET LOG-IN", "MAILBOXES", "NEW", "MESSAGES", "SIZE", "DECISION"}};
-  std::vector<std::vector<std::string>> names = {{"ACCOUNT", "FROM", "TO", "WHY"}};
+  // The same new name in many accounts is one line.
+  std::vector<std::array<std::string, 2>> renames;
+  std::map<std::array<std::string, 2>, std::vector<std::string>> renamed_in;
+  std::map<std::array<std::string, 2>, std::string> renamed_why;
+  // So is a remark.
+  std::vector<std::string> remarks;
+  std::map<std::string, std::vector<std::string>> remarked;
   std::string details;
   for (const auto& a : plan.accounts) {
     (a.skip.empty() ? move : skipped) += 1;
-    std::uint64_t n = 0, fresh = 0;
+    std::uint64_t n = 0, fresh = 0, flags_in = 0;
+    std::set<std::string> flags;
     base::Octets o = 0;
     for (const auto& m : a.mailboxes) {
       n += m.to_move;
       o += m.octets;
       fresh += m.create;
       if (m.map.from != m.map.name) {
-        ++renamed;
-        names.push_back({base::printable(a.address), base::printable(m.map.from), base::printable(m.map.name),
-                         base::printable(m.map.why)});
+        const std::array<std::string, 2> rename = {base::printable(m.map.from), base::printable(m.map.name)};
+        if (!m.map.why.empty()) renamed_why[rename] = base::printable(m.map.why);
+        if (renamed_in[rename].empty()) renames.push_back(rename);
+        renamed_in[rename].push_back(base::printable(a.address));
+      }
+      if (!m.flags_lost.empty()) {
+        flags.insert(m.flags_lost.begin(), m.flags_lost.end());
+        ++flags_in;
       }
       for (const auto& r : m.remarks)
         details += fmt::format("  {}, \"{}\": {}\n", base::printable(a.address), base::printable(m.map.from),
                                base::printable(r));
     }
+    if (!flags.empty())
+      details += fmt::format("  {}: flags that the target does not keep, in {}: {}\n", base::printable(a.address),
+                             base::plural(flags_in, "mailbox", "mailboxes"),
+                             base::printable(base::join({flags.begin(), flags.end()}, " ")));
     for (const auto& [name, why] : a.left_out)
       if (!why.starts_with("holds no messages"))
         details +=
             fmt::format("  {}, \"{}\": {}\n", base::printable(a.address), base::printable(name), base::printable(why));
-    for (const auto& r : a.remarks)
-      details += fmt::format("  {}: {}\n", base::printable(a.address), base::printable(r));
+    for (const auto& r : a.remarks) {
+      if (remarked[r].empty()) remarks.push_back(r);
+      remarked[r].push_back(base::printable(a.address));
+    }
     messages += n;
     octets += o;
     create += fresh;
@@ -194,7 +219,20 @@ std::string to_text(const Plan& plan, std::int64_t number, const std::string& pr
     out += base::table(domains, {}) + "\n";
   }
   out += base::table(accounts, {3, 4, 5, 6});
-  if (renamed > 0) out += "\nMailboxes that get another name:\n\n" + base::table(names, {});
+  if (!renames.empty()) {
+    std::vector<std::vector<std::string>> names = {{"FROM", "TO", "WHY", "ACCOUNTS"}};
+    for (const auto& r : renames) {
+      const auto& in = renamed_in[r];
+      names.push_back(
+          {r[0], r[1], renamed_why[r], in.size() <= 2 ? base::join(in, ", ") : base::plural(in.size(), "account")});
+    }
+    out += "\nMailboxes that get another name:\n\n" + base::table(names, {});
+  }
+  for (const auto& r : remarks)
+    details += fmt::format(
+        "  {}: {}\n",
+        remarked[r].size() <= 2 ? base::join(remarked[r], ", ") : base::plural(remarked[r].size(), "account"),
+        base::printable(r));
   if (!details.empty()) out += "\nWhat to know before:\n" + details;
   for (const auto& r : plan.remarks) out += "\n" + base::printable(r) + "\n";
   out += fmt::format("\nPolicies: {}\n", plan.policies);

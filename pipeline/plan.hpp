@@ -43,8 +43,9 @@ struct PlannedMailbox {
   std::uint64_t source_messages = 0;
   // The target's mailbox as the plan saw it; load must look into it unless it is as load left it.
   bool untouched = false;
-  std::vector<std::string> remarks;  // keywords that will not be kept, ...
-  std::string asked;                 // the name that the mapping gave, where the target then took another
+  std::vector<std::string> flags_lost;  // that the target does not keep
+  std::vector<std::string> remarks;
+  std::string asked;  // the name that the mapping gave, where the target then took another
 };
 
 struct PlannedAccount {

@@ -310,8 +310,7 @@ asio::awaitable<void> Migration::plan_mailboxes(PlannedAccount* planned, const l
       });
       if (any) lost.insert("\\Deleted");
     }
-    if (!lost.empty())
-      p.remarks.push_back("flags that the target does not keep: " + base::join({lost.begin(), lost.end()}, " "));
+    p.flags_lost.assign(lost.begin(), lost.end());
     planned->mailboxes.push_back(std::move(p));
   }
   for (const auto& r : rows)

@@ -45,6 +45,7 @@ asio::awaitable<void> Migration::connect_target() {
   if (settings_.target_kind != TargetKind::kerio) co_return;
   progress_.stage = "target";
   auto api = co_await open_administration(imap::Access::read_only);
+  remember_server(Side::target);
   kerio::Admin admin(*api);
   TargetPicture picture;
   picture.server = co_await admin.server();
@@ -136,6 +137,13 @@ asio::awaitable<void> Migration::provision(const Plan* plan) {
       if (!a.dropped.empty()) on_record.push_back({"alias", a.name, d.name, ObjectState::refused, {}, a.dropped});
     if (d.fate == Fate::adopt) on_record.push_back({"domain", d.name, {}, ObjectState::adopted, d.id, {}});
     if (d.fate != Fate::create && d.fate != Fate::ours) continue;
+    // R13: while none of its accounts can be read at the source, nothing is made for it.
+    const auto of_it = [&](const PlannedAccount& a) { return a.post_office == d.post_office; };
+    if (std::none_of(plan->accounts.begin(), plan->accounts.end(),
+                     [&](const auto& a) { return of_it(a) && a.skip.empty(); }) &&
+        std::any_of(plan->accounts.begin(), plan->accounts.end(),
+                    [&](const auto& a) { return of_it(a) && extract_errors_.contains(a.id.value); }))
+      continue;
     kerio::WantedDomain w;
     w.name = d.name;
     w.id = d.id;
@@ -225,7 +233,8 @@ asio::awaitable<void> Migration::provision(const Plan* plan) {
   }
   made_now_.insert(provisioner.made().begin(), provisioner.made().end());
   co_await api->logout();
-  if (!made_now_.empty() && !stopping_) co_await clock_.sleep(kAccountsAppear);
+  if (!made_now_.empty() && !stopping_)
+    co_await clock_.sleep(std::min<std::chrono::milliseconds>(kAccountsAppear, settings_.load.settle));
 }
 
 // On disk before it is on the server: a password that nobody knows would lock the account's owner out.

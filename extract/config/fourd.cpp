@@ -88,7 +88,14 @@ class Reader {
                       in_quotes(mapping_.main)));
     if (!fs::is_directory(status)) return path;
     const auto main = (fs::path(path) / mapping_.main).string();
-    if (!fs::exists(main, error))
+    const bool there = fs::exists(main, error);
+    if (error)
+      return base::fail(
+          base::Scope::run, base::Remedy::ask_admin,
+          fmt::format("Could not look for the source configuration {} in the folder {}: {}. Run as a user who "
+                      "may read all of it.",
+                      in_quotes(mapping_.main), base::printable(path), error.message()));
+    if (!there)
       return refuse(
           fmt::format("Could not find the source configuration: there is no {} in the folder {}. Give the folder "
                       "that holds it, or the file itself, with --source-path.",

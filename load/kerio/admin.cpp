@@ -152,8 +152,11 @@ asio::awaitable<Server> Admin::server() {
              occupied = octets(path(statistics, "statistics.storage.occupied"));
   if (total && occupied && *total > 0) s.disk_free = *total > *occupied ? *total - *occupied : 0;
   const auto about = co_await api_.ask(Call::server_get_about_info, none);
-  const auto current = number(path(about, "aboutInformation.currentUsers")),
-             allowed = number(path(about, "aboutInformation.allowedUsers"));
+  const auto current = number(path(about, "aboutInformation.currentUsers"));
+  // A number, or a structure as in Domains.getUserCountInfo.
+  auto allowed = number(path(about, "aboutInformation.allowedUsers"));
+  if (!allowed && !yes(path(about, "aboutInformation.allowedUsers.isUnlimited")))
+    allowed = number(path(about, "aboutInformation.allowedUsers.allowedUsers"));
   // Negative: unlimited (ProductRegistration says -2).
   if (current && allowed && *allowed >= 0)
     s.licence_left = static_cast<std::uint64_t>(std::max<std::int64_t>(0, *allowed - *current));

@@ -196,6 +196,8 @@ asio::awaitable<void> stages(Stages* s) {
   Migration& m = s->m;
   const Settings& settings = m.settings();
   if (command != "extract") co_await m.connect_target();  // R12, R13: before anything else
+  // A plan from an inventory that is there asks the source nothing.
+  co_await m.probe_servers(command != "plan" || settings.refresh, command != "extract");
   if (m.stopping()) co_return;
   if (command == "extract" || command == "run" || (command == "plan" && settings.refresh)) {
     co_await m.extract();
@@ -203,9 +205,12 @@ asio::awaitable<void> stages(Stages* s) {
     auto query = [](state::Db& db) {
       return db.integer("SELECT count(*) FROM account WHERE inventoried IS NULL AND skip=''");
     };
-    if (co_await m.store().run(std::move(query)) > 0) co_await m.extract();
-    else
+    if (co_await m.store().run(std::move(query)) > 0) {
+      co_await m.probe_servers(true, false);
+      co_await m.extract();
+    } else {
       s->log->warn("The inventory of an earlier run is used, and the source was not asked; --refresh takes a new one.");
+    }
   }
   if (m.stopping() || command == "extract") co_return;
   if (command == "verify") {

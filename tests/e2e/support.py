@@ -37,6 +37,9 @@ class Sandbox(unittest.TestCase):
         self.roster.write_text("address;password;source_login;target_login\n" + "".join('%s@example.org;"%s";%s;%s\n' % (s, p.replace('"', '""'), s, t) for s, p, t in self.users))
         self.roster.chmod(0o600)
         self.fill()
+        self.start_servers()
+
+    def start_servers(self):
         run(FIXTURES / "sandbox.sh", "start", self.dir, env=self.options)
 
     def fill(self):
