@@ -788,9 +788,9 @@ bool MailboxLoader::apply(Rule rule, Outgoing& item) {
     }
   }
   if (rule == Rule::replace_date || rule == Rule::drop_date) {
-    std::erase_if(item.notes, [](const auto& n) { return n.detail.starts_with("the target refused the date"); });
+    std::erase_if(item.notes, [](const auto& n) { return n.detail.starts_with(state::kRefusedDate); });
     item.notes.push_back(
-        {"date", fmt::format("the target refused the date {}; sent: {}",
+        {"date", fmt::format("{} {}; sent: {}", state::kRefusedDate,
                              item.row.date ? imap::format_date_time(*item.row.date) : std::string("none"),
                              item.date ? imap::format_date_time(*item.date) : std::string("none"))});
   }

@@ -465,6 +465,10 @@ void commit_window(Db& db, UidValidity target_validity, const std::vector<Outcom
     db.run("DELETE FROM note WHERE message=? AND kind='repair'", i.id);
     if (!i.repair.empty())
       db.run("INSERT OR IGNORE INTO note(message, kind, detail) VALUES(?,'repair',?)", i.id, i.repair);
+    // What an earlier attempt sent instead of a refused date no longer counts.
+    for (const auto& n : i.notes)
+      if (n.kind == "date" && n.detail.starts_with(kRefusedDate))
+        db.run("DELETE FROM note WHERE message=? AND kind='date' AND detail LIKE ? || '%'", i.id, kRefusedDate);
     add_notes(db, i.id, i.notes);
   }
   t.commit();

@@ -219,6 +219,8 @@ std::vector<Twin> bound_with(Db& db, MailboxId mailbox, const Digest& e1);
 struct Note {
   std::string kind, detail;
 };
+// How the detail of a "date" note begins where the target did not take the date.
+inline constexpr const char* kRefusedDate = "the target refused the date";
 // An APPEND is about to leave. Everything that resume needs (design: "Intent").
 struct Intent {
   MessageId id;

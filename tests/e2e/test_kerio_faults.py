@@ -1,0 +1,336 @@
+"""Each switch and each fault of the Kerio double: the right thing is given up, everything else is done, one clear sentence."""
+import json, os, random, shutil, subprocess, sys, time
+import support
+from kerio_sandbox import KerioSandbox
+from support import FIXTURES, PROGRAM, SANITIZED
+
+ADDRESSES = ["anna@north.example", "bjorn@north.example", "carla@north.example"]
+
+
+class Faults(KerioSandbox):
+    def restart(self):
+        """An empty target and no state."""
+        self.kerio.double.stop()
+        support.run(FIXTURES / "sandbox.sh", "stop", self.dir, "target")
+        shutil.rmtree(self.dir / "target-mail", ignore_errors=True)
+        shutil.rmtree(self.state, ignore_errors=True)
+        (self.dir / "target.users").write_text("")
+        self.kerio = type(self.kerio)(self.dir, *self.double_options, program=PROGRAM)
+        self.double = self.kerio.double
+
+    def expect_all(self, report, order=True):
+        self.assertEqual(self.logins(), ADDRESSES)
+        self.assertEqual(self.domain("north.example")["aliases"], ["nord.example"])
+        self.expect_moved(report, order)
+
+    def test_faults_of_the_administration_that_cost_nothing_but_time(self):
+        for fault in ("Domains.create 1 500", "Domains.create 1 lost", "Domains.create 1 cut", "Domains.create 1 garbage", "Domains.set 1 lost",
+                      "Domains.set 1 503", "Users.create 1 502", "Users.create 1 lost", "Users.create 1 garbage", "Users.create 1 413",
+                      "Users.create 1 expired", "Domains.create 1 expired", "Domains.get 1 lost", "Domains.get 2 500", "Users.get 1 garbage", "Users.get 1 expired"):
+            with self.subTest(fault):
+                self.restart()
+                self.double.control(f"fault api {fault}")
+                report = self.migrate()
+                self.expect_all(report)
+                self.assertEqual(report["books"]["pending"], 0)
+
+    def test_a_frozen_administration_is_given_up_after_the_silence_and_looked_at(self):
+        for fault in ("Users.create 1 freeze", "Users.create 1 frozen"):
+            with self.subTest(fault):
+                self.restart()
+                self.double.control(f"fault api {fault}")
+                self.expect_all(self.migrate("--timeout", 2))
+
+    def test_an_item_that_is_refused_costs_that_account_only(self):
+        self.double.control("fault api Users.create 1 item:1000:The mailbox of %1 is cursed")
+        r = self.migrate(exit=3)
+        self.assertEqual(self.logins(), ADDRESSES[1:])
+        error = next(a["error"] for a in r["accounts"] if a["account"] == ADDRESSES[0])
+        self.assertIn("is cursed", error)
+        self.assertIn("Its mail stays pending", error)
+        self.assertEqual(r["books"]["pending"], 12)
+        self.expect_all(self.migrate())
+
+    def test_a_domain_that_is_refused_costs_its_accounts(self):
+        self.double.control("fault api Domains.create * item:1000:No")
+        r = self.migrate(exit=3)
+        self.assertEqual(self.logins(), [])
+        self.assertIn("Could not create the domain north.example", r["accounts"][0]["error"])
+        self.assertTrue(any(d["state"] == "refused" for d in r["domains"]))
+        self.double.control("clear-faults")
+        self.expect_all(self.migrate())
+
+    def test_an_alias_that_is_refused_costs_that_alias(self):
+        self.double.control("fault api Domains.set * item:1000:No")
+        r = self.migrate(exit=3)
+        self.assertEqual(self.logins(), ADDRESSES)
+        self.assertTrue([d for d in r["domains"] if d["name"] == "nord.example" and d["state"] == "refused"])
+        self.assertIn("1 domain or alias not made", r["verdict"]["sentence"])
+        self.double.control("clear-faults")
+        self.expect_all(self.migrate())
+
+    def test_errors_of_a_whole_call_end_in_a_sentence(self):
+        for fault, exit, says in (("Domains.get * error:1004:Insufficient rights to perform the requested operation.", 1, "Insufficient rights"),
+                                  ("Session.login 1 redirect", 1, "elsewhere.invalid"), ("Domains.get * 500", 1, "HTTP 500"),
+                                  ("Users.create * error:1004:Insufficient rights", 3, "Insufficient rights")):
+            with self.subTest(fault):
+                self.restart()
+                self.double.control(f"fault api {fault}")
+                out = self.tool("run", exit=exit)
+                self.assertIn(says, self.said + out)
+                self.double.control("clear-faults")
+                self.expect_all(self.migrate())
+
+    def test_the_licence_stops_at_the_nth_user(self):
+        self.double.control("switch licence-users 2")
+        r = self.migrate(exit=3)
+        self.assertEqual(self.logins(), ADDRESSES[:2])
+        self.assertIn("licence", next(a["error"] for a in r["accounts"] if a["account"] == ADDRESSES[2]))
+        self.assertEqual(r["books"]["bound"], 24)
+        self.double.control("switch licence-users -1")
+        self.expect_all(self.migrate())
+
+    def test_refused_passwords_are_listed_or_replaced(self):
+        self.double.control("fault api Domains.set 1 cut")  # the domain is there before the accounts are
+        self.double.control("domain north.example=nord.example")
+        self.double.control("set north.example password_complexity on")
+        self.double.control("set north.example password_minimum 10")
+        self.double.control("clear-faults")
+        r = self.migrate("--existing-domain", "adopt", exit=3)
+        self.assertEqual(self.logins(), ADDRESSES[:2])  # 'a<b&c>'d' is too short
+        self.assertIn("shorter than 10", next(a["skipped"] for a in r["accounts"] if a["account"] == ADDRESSES[2]))
+        r = self.migrate("--existing-domain", "adopt", "--on-refused-password", "generate", exit=0)
+        self.assertEqual(self.logins(), ADDRESSES)
+        new = self.state / "new-passwords.csv"
+        self.assertEqual(new.stat().st_mode & 0o777, 0o600)
+        line = [l for l in new.read_text().splitlines() if l.startswith('"carla@north.example"')][-1]
+        password = line.split(",", 1)[1][1:-1].replace('""', '"')
+        self.log_in(ADDRESSES[2], password).logout()
+        self.users = [(u, password if a == ADDRESSES[2] else p, a) for u, p, a in self.users]
+        self.source_password_of_carla = self.people[2][1]
+        # Later runs know it, too.
+        self.assertEqual(self.migrate()["run"]["appended"], 0)
+        self.assertNotIn(password.encode(), (self.state / "state.db").read_bytes())
+
+    def test_too_large_batches_are_split(self):
+        self.double.control("switch too-large-items 1")
+        self.expect_all(self.migrate())
+
+    def test_small_pages_and_strict_queries(self):
+        self.double.control("switch page-cap 1")
+        self.double.control("switch full-query on")
+        self.expect_all(self.migrate())
+
+    def test_other_codes_for_what_is_there_already(self):
+        for value in ("1000", "toplevel", "accept"):
+            with self.subTest(value):
+                self.restart()
+                self.double.control(f"switch duplicate {value}")
+                for call in ("Domains.create", "Users.create"):
+                    self.double.control(f"fault api {call} 1 lost")
+                self.expect_all(self.migrate())
+
+    # ---- IMAP ----
+
+    def test_new_mailboxes_at_the_top_level_refused_go_below_inbox(self):
+        self.double.control("switch root-create no")
+        r = self.migrate()
+        targets = {m["target"] for a in r["accounts"] for m in a["mailboxes"] if m["target"]}
+        self.assertTrue(any(t.startswith("INBOX/Kunden") for t in targets), targets)
+        self.assertIn("Sent Items", targets)
+        self.expect_moved(r)
+        self.assertEqual(self.migrate()["run"]["appended"], 0)
+        self.assertIn("goes to \"INBOX/", self.tool("report", "--run", 1))
+
+    def test_refused_dates_cost_the_date_and_are_listed(self):
+        self.double.control("switch append-date utc-only")
+        self.expect_all(self.migrate())
+        self.restart()
+        self.double.control("switch append-date refuse")
+        r = self.migrate("--only", "anna@*")
+        self.users = self.users[:1]
+        v = self.judged(r)
+        self.assertEqual((v["lost"], v["duplicates"]), (0, 0))
+        self.assertEqual(sum(m["kind"] == "date" and "refused the date" in m["detail"] for m in r["messages"]), 12)
+
+    def test_a_full_account_stops_alone(self):
+        self.double.control("switch quota full-after-5")
+        r = self.migrate(exit=3)
+        self.assertIn("uota", r["accounts"][0]["error"])
+        self.assertGreater(r["books"]["pending"], 0)
+        self.double.control("switch quota ok")
+        self.expect_all(self.migrate())
+
+    def test_nul_is_repaired_and_said(self):
+        box = self.dir / "source-mail" / "anna" / "Maildir" / "new" / "1900000000.M1.nul"
+        box.parent.mkdir(exist_ok=True)
+        box.write_bytes(b"Subject: nul\n\na\0b\n")
+        support.run("chown", "vmail:vmail", box)
+        self.double.control("switch nul no")
+        r = self.migrate()  # a source Dovecot hands NUL out as 0x80: nothing to repair, nothing lost
+        self.expect_all(r)
+
+    def test_accounts_that_appear_late(self):
+        self.double.control("switch visible-after-ms 4000")
+        r = self.migrate()
+        self.expect_all(r)
+
+    def test_a_server_without_a_mail_licence_is_named(self):
+        self.double.control("switch mail-licence expired")
+        self.tool("run", exit=None)
+        self.assertIn(self.code, (1, 3))
+        self.assertIn("icen", self.said, self.said)
+
+    def test_all_extensions_shown(self):
+        self.double.control("switch extensions all")
+        self.expect_all(self.migrate())
+        self.assertEqual(self.migrate()["run"]["appended"], 0)
+        # A second copy is never removed here: it would turn up in Deleted Items.
+        self.assertFalse([c for c in self.double.commands() if "EXPUNGE" in c or "STORE" in c])
+
+    def test_connections_that_drop(self):
+        self.double.control("switch imap-drop-after-commands 60")
+        self.expect_all(self.migrate())
+
+    def test_imap_faults(self):
+        for fault in ("APPEND 3 lost", "APPEND 3 cut", "APPEND 3 middle", "APPEND 3 bye", "APPEND 3 no-then-done:Internal error", "APPEND 2 no:Try again later",
+                      "CREATE 1 lost", "SELECT 2 cut", "UID FETCH 3 middle", "LIST 1 bye"):
+            for extensions in (None, "all"):
+                with self.subTest(fault, extensions=extensions):
+                    self.restart()
+                    if extensions:
+                        self.double.control("switch extensions all")
+                    self.double.control(f"fault imap {fault}")
+                    report = self.migrate()
+                    self.assertTrue(all(not s["removed"] for s in report["surplus"]))
+                    # One that was refused and taken the second time stands behind those that came after it.
+                    self.expect_all(report, order="no:" not in fault)
+
+    def test_names_on_windows(self):
+        self.double.control("switch os Windows")
+        r = self.migrate()
+        self.expect_all(r)
+        self.assertTrue(any("=3A" in m["target"] or "=2A" in m["target"] for a in r["accounts"] for m in a["mailboxes"]))
+
+
+class Guard(KerioSandbox):
+    people = [(f"u{i}", "Winter-2003") for i in range(5)]
+    messages = 2
+    double_options = ["--domain", "north.example", "--switch", "guess-block=3"] + [o for i in range(5) for o in ("--user", f"u{i}@north.example=other")]
+
+    def test_wrong_passwords_are_tried_once_each_and_the_lock_out_is_told(self):
+        r = self.migrate("--existing-domain", "adopt", "--existing-account", "adopt", exit=3)
+        logins = [c for c in self.double.commands() if c.split()[-1] in ("LOGIN", "AUTHENTICATE")]
+        self.assertEqual(len(logins), 5, logins)
+        self.assertTrue(all("was refused: server said NO" in a.get("error", a.get("skipped", "")) for a in r["accounts"]), r["accounts"])
+        self.assertEqual(r["books"]["pending"], 10)
+        self.assertIn("waiting 5 s before the next log-in", self.said)
+
+
+class Adopt(KerioSandbox):
+    double_options = ["--domain", "north.example=nord.example", "--user", "anna@north.example=her own", "--master-password", "m4ster"]
+
+    def test_an_existing_account_is_skipped_or_gets_mail_by_the_master_password(self):
+        r = self.migrate("--existing-domain", "adopt", exit=3)
+        self.assertIn("--existing-account adopt", next(a["skipped"] for a in r["accounts"] if a["account"] == "anna@north.example"))
+        master = self.dir / "master"
+        master.write_text("m4ster\n")
+        master.chmod(0o600)
+        r = self.migrate("--existing-account", "adopt", "--existing-domain", "adopt", "--target-master-pass-file", master)
+        self.assertEqual(r["books"]["bound"], 36)
+        self.log_in("anna@north.example", "her own").logout()
+        self.expect_moved_with({"anna": "her own"}, r)
+        # The decision stands; verify logs in as each account that we made with its own password.
+        r = self.report("verify", "--target-master-pass-file", master, "--existing-domain", "adopt", "--existing-account", "adopt")
+        self.assertFalse([d for d in r["differences"] if d["kind"] == "log-in"])
+        master.write_text("wrong\n")
+        self.tool("verify", "--target-master-pass-file", master, exit=12)
+        self.assertIn("master password", self.said)
+
+    def expect_moved_with(self, passwords, report):
+        # The passwd-file of the Dovecot behind the double has the target's passwords.
+        (self.dir / "pairs").write_text("".join(f"{u}\t{p}\t{a}\t{passwords.get(u, p)}\n" for u, p, a in self.users))
+        table = {a["account"].split("@")[0]: {m["mailbox"]: m["target"] for m in a["mailboxes"] if m["target"]} for a in report["accounts"]}
+        (self.dir / "map.json").write_text(json.dumps(table))
+        v = json.loads(support.run(sys.executable, FIXTURES / "judge.py", self.port("source"), self.port("target"), "--pairs", self.dir / "pairs",
+                                   "--canonical", "--map", self.dir / "map.json", check=False).stdout)
+        self.assertEqual((v["lost"], v["duplicates"], v["foreign"], v["order"]), (0, 0, 0, 0), v)
+
+
+class Kill(KerioSandbox):
+    """kill -9 at the administration's calls, before and after they are carried out, and at random moments of the mail."""
+    messages = 8
+
+    def run_until_it_hangs(self):
+        p = subprocess.Popen([str(a) for a in self.argv("run", "--quiet")], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        try:
+            while p.poll() is None:
+                if any(c["struck"] for c in self.double.calls()):
+                    return True
+                time.sleep(0.005)
+            return False
+        finally:
+            p.kill()
+            p.communicate()
+
+    def fresh(self):
+        self.kerio.double.stop()
+        support.run(FIXTURES / "sandbox.sh", "stop", self.dir, "target")
+        shutil.rmtree(self.dir / "target-mail", ignore_errors=True)
+        shutil.rmtree(self.state, ignore_errors=True)
+        (self.dir / "target.users").write_text("")
+        self.kerio = type(self.kerio)(self.dir, program=PROGRAM)
+        self.double = self.kerio.double
+
+    def expect_one_of_each(self, report):
+        self.assertEqual(self.logins(), ADDRESSES)
+        self.assertEqual(sorted(d["name"] for d in self.double.dump()["domains"]), ["kerio.example", "north.example"])
+        self.assertEqual(self.domain("north.example")["aliases"], ["nord.example"])
+        self.expect_moved(report)
+
+    def test_killed_at_every_call_that_changes_something(self):
+        calls = ["Domains.create", "Domains.set", "Users.create"]
+        if os.environ.get("KERIO_SWEEP") == "all":
+            calls = ["*"]
+        for call in calls:
+            for kind in ("freeze", "frozen"):
+                for nth in range(1, 100 if call == "*" else 2):
+                    with self.subTest(call=call, nth=nth, kind=kind):
+                        self.fresh()
+                        self.double.control(f"fault api {call} {nth} {kind}")
+                        hung = self.run_until_it_hangs()
+                        if call != "*":
+                            self.assertTrue(hung)
+                        self.double.control("clear-faults")
+                        self.expect_one_of_each(self.migrate())
+                        if not hung:
+                            break
+                else:
+                    continue
+
+    def test_killed_at_random_moments_of_the_mail(self):
+        chance = random.Random(int(os.environ.get("SEED", "7")))
+        rounds = int(os.environ.get("KILLS", "8"))
+        total = len(self.people) * self.messages
+        for extensions in ("NAMESPACE SPECIAL-USE ID QUOTA CHILDREN", "all"):
+            self.fresh()
+            self.double.control(f"switch extensions {extensions}")
+            kills = 0
+            for n in range(rounds):
+                p = subprocess.Popen([str(a) for a in self.argv("run", "--quiet")], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+                at, sent = chance.uniform(0, total / rounds * 1.5), 0
+                while p.poll() is None and sent < at:
+                    sent += sum("MESSAGE" in c for c in self.double.commands())
+                if p.poll() is None:
+                    p.kill()
+                    kills += 1
+                p.communicate()
+            self.expect_one_of_each(self.migrate())
+            print(f"{kills} kills of {rounds}", file=sys.stderr)
+            self.assertGreaterEqual(kills, rounds // 3)
+            self.double.commands()
+            self.assertEqual(self.migrate()["run"]["appended"], 0)
+            self.assertFalse([c for c in self.double.commands() if "APPEND" in c])
+
+
+support.main()
