@@ -247,7 +247,7 @@ std::optional<Outcome> MailboxLoader::bind_to_seen(const MessageRow& row, const 
   used_now_.insert(seen.uid);
   highest_bound_ = std::max(highest_bound_, seen.uid);
   ++context_.counters.found;
-  ++context_.counters.settled;
+  if (acked_now_.erase(row.id.value) == 0) ++context_.counters.settled;
   return o;
 }
 
@@ -694,6 +694,7 @@ void MailboxLoader::take_answer(const imap::Answer& answer, std::vector<Outgoing
       ++bound_in_bracket_;
     } else {
       acked_ = true;
+      acked_now_.insert(o.id.value);
     }
     refused_in_a_row_ = 0;
     bound_now_[o.id.value] = o.target_uid;

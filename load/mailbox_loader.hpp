@@ -157,6 +157,7 @@ class MailboxLoader {
   base::Uid after_;
   base::Uid highest_bound_;
   std::uint64_t bound_in_bracket_ = 0;
+  std::set<std::int64_t> acked_now_;  // acknowledged in this run without a UID: counted once
   bool acked_ = false;  // some OK came without a UID we can use
   int refused_in_a_row_ = 0;
   bool resent_ = false;  // something was sent a second time

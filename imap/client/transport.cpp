@@ -13,6 +13,9 @@
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
+#include <functional>
+#include <map>
+#include <memory>
 #include <optional>
 
 #include "base/result.hpp"
@@ -87,10 +90,29 @@ std::string fingerprint_of(X509* certificate) {
   return "sha256:" + base::hex({reinterpret_cast<char*>(digest), n});
 }
 
+// One for each CA file: reading a system's CA certificates takes longer than a handshake.
+using TlsContext = std::shared_ptr<asio::ssl::context>;
+TlsContext tls_context(const std::string& ca_file) {
+  auto context = std::make_shared<asio::ssl::context>(asio::ssl::context::tls_client);
+  context->set_options(asio::ssl::context::no_compression | SSL_OP_NO_RENEGOTIATION);
+  SSL_CTX_set_min_proto_version(context->native_handle(), TLS1_2_VERSION);
+  boost::system::error_code ec;
+  if (ca_file.empty()) {
+    context->set_default_verify_paths(ec);
+  } else {
+    context->load_verify_file(ca_file, ec);
+    if (ec)
+      throw base::Failed({Scope::run, Remedy::ask_admin,
+                          fmt::format("Could not read the CA certificates from \"{}\": {}.", ca_file, ec.message())});
+  }
+  return context;
+}
+
 class NetworkTransport final : public Transport {
  public:
-  NetworkTransport(const asio::any_io_executor& ex, base::Endpoint endpoint)
+  NetworkTransport(const asio::any_io_executor& ex, base::Endpoint endpoint, std::function<TlsContext()> context)
       : endpoint_(std::move(endpoint)),
+        make_context_(std::move(context)),
         socket_(ex),
         watchdog_(std::make_shared<Watchdog>(ex, endpoint_.silence, socket_)) {}
   ~NetworkTransport() override { watchdog_->stop(); }
@@ -119,7 +141,8 @@ class NetworkTransport final : public Transport {
   base::Endpoint endpoint_;
   tcp::socket socket_;
   std::shared_ptr<Watchdog> watchdog_;
-  std::optional<asio::ssl::context> context_;
+  std::function<TlsContext()> make_context_;
+  TlsContext context_;
   std::optional<asio::ssl::stream<tcp::socket&>> tls_;
 };
 
@@ -150,19 +173,8 @@ asio::awaitable<void> NetworkTransport::connect() {
 }
 
 asio::awaitable<void> NetworkTransport::start_tls() {
-  context_.emplace(asio::ssl::context::tls_client);
-  context_->set_options(asio::ssl::context::no_compression | SSL_OP_NO_RENEGOTIATION);
-  SSL_CTX_set_min_proto_version(context_->native_handle(), TLS1_2_VERSION);
   boost::system::error_code ec;
-  if (endpoint_.ca_file.empty()) {
-    context_->set_default_verify_paths(ec);
-  } else {
-    context_->load_verify_file(endpoint_.ca_file, ec);
-    if (ec)
-      throw base::Failed(
-          {Scope::run, Remedy::ask_admin,
-           fmt::format("Could not read the CA certificates from \"{}\": {}.", endpoint_.ca_file, ec.message())});
-  }
+  context_ = make_context_();
   tls_.emplace(socket_, *context_);
   SSL* ssl = tls_->native_handle();
   const auto address = asio::ip::make_address(endpoint_.host, ec);
@@ -255,10 +267,19 @@ asio::awaitable<void> NetworkTransport::write_all(std::vector<std::string_view> 
 class NetworkDialer final : public Dialer {
  public:
   asio::awaitable<std::unique_ptr<Transport>> dial(base::Endpoint endpoint) override {
-    auto t = std::make_unique<NetworkTransport>(co_await asio::this_coro::executor, std::move(endpoint));
+    std::function<TlsContext()> context = [this, ca = endpoint.ca_file] {
+      auto& known = contexts_[ca];
+      if (!known) known = tls_context(ca);
+      return known;
+    };
+    auto t =
+        std::make_unique<NetworkTransport>(co_await asio::this_coro::executor, std::move(endpoint), std::move(context));
     co_await t->connect();
     co_return t;
   }
+
+ private:
+  std::map<std::string, TlsContext> contexts_;
 };
 
 }  // namespace

@@ -53,7 +53,9 @@ TEST_F(Contract, SameWithoutUidplusLiteralPlusMultiappendAndWithoutAll) {
     for (const auto& c : hidden) world.target.quirks.capabilities.erase(c);
     for (int i = 0; i < 70; ++i)
       world.source.put(World::kUser, "INBOX", mail("m" + std::to_string(i % 60)));  // some equal
-    EXPECT_EQ(world.run().exit, 0);
+    const auto ran = world.run();
+    EXPECT_EQ(ran.exit, 0);
+    EXPECT_EQ(ran.settled, 70u) << "each is counted once in the progress";
     world.expect_equal();
     world.expect_in_order();
     const auto before = world.target.appends;

@@ -103,6 +103,7 @@ World::Ran World::run(const std::string& command, std::uint64_t die_at) {
     });
     io.run();
     ran.appended = m.progress().load.appended;
+    ran.settled = m.progress().load.settled;
     if (failure) std::rethrow_exception(failure);
     store.set_before({});
     auto row = state::runs(store.db()).back();

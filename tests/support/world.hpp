@@ -47,7 +47,7 @@ class World {
   struct Ran {
     bool died = false;
     int exit = 0;
-    std::uint64_t steps = 0, appended = 0;
+    std::uint64_t steps = 0, appended = 0, settled = 0;
     boost::json::object report;
     pipeline::VerifyResult verified;
     std::string error;
