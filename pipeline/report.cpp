@@ -324,7 +324,9 @@ std::string report_text(const json::object& r) {
   const auto& v = r.at("verification").as_object();
   std::string out = verdict_of(r).sentence + "\n\n";
   out += fmt::format("Run {} ({}), started {}, took {}; {} sent, {}.\n", number(run, "number"), word(run, "command"),
-                     word(run, "started"), base::human_duration(std::chrono::seconds(number(run, "seconds"))),
+                     word(run, "started"),
+                     number(run, "seconds") == 0 ? "less than a second"
+                                                 : base::human_duration(std::chrono::seconds(number(run, "seconds"))),
                      base::plural(number(run, "appended"), "message"), base::human_octets(number(run, "octets")));
   out += fmt::format(
       "Verification: {}; {} looked at, {} read back, {} byte for byte the same{}.\n\n", word(v, "level"),

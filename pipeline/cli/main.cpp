@@ -41,7 +41,10 @@ void harden() {
   std::signal(SIGPIPE, SIG_IGN);
 }
 
-void print(const std::string& text) { std::fputs(text.c_str(), stdout); }
+void print(const std::string& text) {
+  std::fputs(text.c_str(), stdout);
+  std::fflush(stdout);  // before what is said on standard error next
+}
 
 int inspect(const Settings& s) {
   if (!s.roster.empty() && s.source_path.empty()) {
