@@ -112,9 +112,9 @@ class NetworkTransport final : public Transport {
  public:
   NetworkTransport(const asio::any_io_executor& ex, base::Endpoint endpoint, std::function<TlsContext()> context)
       : endpoint_(std::move(endpoint)),
-        make_context_(std::move(context)),
         socket_(ex),
-        watchdog_(std::make_shared<Watchdog>(ex, endpoint_.silence, socket_)) {}
+        watchdog_(std::make_shared<Watchdog>(ex, endpoint_.silence, socket_)),
+        make_context_(std::move(context)) {}
   ~NetworkTransport() override { watchdog_->stop(); }
 
   asio::awaitable<void> connect();
