@@ -36,7 +36,11 @@ bool yes(const json::value* v) { return v != nullptr && v->is_bool() && v->as_bo
 // Numbers come as numbers or, from Statistics, as strings.
 std::optional<std::int64_t> number(const json::value* v) {
   if (v == nullptr) return std::nullopt;
-  if (v->is_number()) return static_cast<std::int64_t>(std::llround(v->to_number<double>()));
+  if (v->is_int64()) return v->as_int64();
+  if (v->is_uint64() || v->is_double()) {
+    const double d = v->to_number<double>();
+    return std::abs(d) < 9e18 ? std::optional(static_cast<std::int64_t>(std::llround(d))) : std::nullopt;
+  }
   if (!v->is_string()) return std::nullopt;
   const auto text = v->as_string();
   std::int64_t n = 0;

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http.hpp>
 #include <sstream>
@@ -22,7 +23,7 @@ namespace {
 
 constexpr std::size_t kLargestReply = 64 * 1024 * 1024;
 constexpr int kTries = 4;  // of a reading call
-constexpr std::int64_t kPage = 1000;
+constexpr std::int64_t kPage = 1000, kMostRows = 5'000'000;
 constexpr int kSessionExpired = -32001, kTimeout = -32002, kTooLarge = 413;
 
 json::string text_of(std::string_view s) { return json::string(s); }
@@ -258,7 +259,10 @@ asio::awaitable<void> ApiClient::log_in() {
          Exit::login_refused});
   }
   const auto* token = answer->if_contains("token");
-  if (token == nullptr || !token->is_string())
+  const auto plain = [](std::string_view s) {
+    return std::all_of(s.begin(), s.end(), [](char c) { return c > 0x20 && c < 0x7F; });
+  };
+  if (token == nullptr || !token->is_string() || !plain(std::string_view(token->as_string())))
     throw base::Failed({Scope::run, Remedy::ask_admin,
                         fmt::format("{} took the log-in but gave no session token. Is it Kerio Connect?", where())});
   token_ = std::string(token->as_string());
@@ -300,6 +304,7 @@ asio::awaitable<json::object> ApiClient::ask(Call c, json::object params) {
 
 asio::awaitable<json::array> ApiClient::list(Call c, std::vector<std::string> fields, std::string domain_id) {
   json::array out;
+  boost::system::error_code ec;
   for (std::int64_t start = 0;;) {
     json::object query, params;
     json::array names;
@@ -327,7 +332,8 @@ asio::awaitable<json::array> ApiClient::list(Call c, std::vector<std::string> fi
       if (r.is_object()) out.push_back(r);
     const auto got = static_cast<std::int64_t>(rows->as_array().size());
     start += got;
-    const auto all = total->to_number<std::int64_t>();
+    const auto all = total->to_number<std::int64_t>(ec);
+    if (ec || all < 0 || all > kMostRows) throw failed(c, {ApiError::refused, 0, "a list without a believable length"});
     if (start >= all) co_return out;
     // A list that ends early must not be taken for the whole: what is missing from it would be created anew.
     if (got == 0) throw failed(c, {ApiError::unknown, 0, fmt::format("only {} of {} rows", start, all)});

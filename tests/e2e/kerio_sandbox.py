@@ -1,5 +1,5 @@
 """A migration into the Kerio double: what its end-to-end tests share."""
-import json, os, ssl, imaplib, sys
+import imaplib, json, shutil, ssl, sys
 import support
 from kerio import KerioTarget
 from support import FIXTURES, PROGRAM, Sandbox
@@ -36,6 +36,16 @@ class KerioSandbox(Sandbox):
         support.run(FIXTURES / "sandbox.sh", "start", self.dir, "source", env=self.options)
         (self.dir / "target.users").write_text("")
         self.kerio = KerioTarget(self.dir, *self.double_options, program=PROGRAM)
+        self.double = self.kerio.double
+
+    def restart(self):
+        """An empty target and no state."""
+        self.kerio.double.stop()
+        support.run(FIXTURES / "sandbox.sh", "stop", self.dir, "target")
+        shutil.rmtree(self.dir / "target-mail", ignore_errors=True)
+        shutil.rmtree(self.state, ignore_errors=True)
+        (self.dir / "target.users").write_text("")
+        self.kerio = type(self.kerio)(self.dir, *self.double_options, program=PROGRAM)
         self.double = self.kerio.double
 
     def tearDown(self):

@@ -8,16 +8,6 @@ ADDRESSES = ["anna@north.example", "bjorn@north.example", "carla@north.example"]
 
 
 class Faults(KerioSandbox):
-    def restart(self):
-        """An empty target and no state."""
-        self.kerio.double.stop()
-        support.run(FIXTURES / "sandbox.sh", "stop", self.dir, "target")
-        shutil.rmtree(self.dir / "target-mail", ignore_errors=True)
-        shutil.rmtree(self.state, ignore_errors=True)
-        (self.dir / "target.users").write_text("")
-        self.kerio = type(self.kerio)(self.dir, *self.double_options, program=PROGRAM)
-        self.double = self.kerio.double
-
     def expect_all(self, report, order=True):
         self.assertEqual(self.logins(), ADDRESSES)
         self.assertEqual(self.domain("north.example")["aliases"], ["nord.example"])
@@ -274,15 +264,6 @@ class Kill(KerioSandbox):
             p.kill()
             p.communicate()
 
-    def fresh(self):
-        self.kerio.double.stop()
-        support.run(FIXTURES / "sandbox.sh", "stop", self.dir, "target")
-        shutil.rmtree(self.dir / "target-mail", ignore_errors=True)
-        shutil.rmtree(self.state, ignore_errors=True)
-        (self.dir / "target.users").write_text("")
-        self.kerio = type(self.kerio)(self.dir, program=PROGRAM)
-        self.double = self.kerio.double
-
     def expect_one_of_each(self, report):
         self.assertEqual(self.logins(), ADDRESSES)
         self.assertEqual(sorted(d["name"] for d in self.double.dump()["domains"]), ["kerio.example", "north.example"])
@@ -297,7 +278,7 @@ class Kill(KerioSandbox):
             for kind in ("freeze", "frozen"):
                 for nth in range(1, 100 if call == "*" else 2):
                     with self.subTest(call=call, nth=nth, kind=kind):
-                        self.fresh()
+                        self.restart()
                         self.double.control(f"fault api {call} {nth} {kind}")
                         hung = self.run_until_it_hangs()
                         if call != "*":
@@ -314,7 +295,7 @@ class Kill(KerioSandbox):
         rounds = int(os.environ.get("KILLS", "8"))
         total = len(self.people) * self.messages
         for extensions in ("NAMESPACE SPECIAL-USE ID QUOTA CHILDREN", "all"):
-            self.fresh()
+            self.restart()
             self.double.control(f"switch extensions {extensions}")
             kills = 0
             for n in range(rounds):

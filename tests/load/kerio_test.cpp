@@ -275,6 +275,35 @@ TEST_F(KerioApi, ListsAreReadToTheirEndAndAShortOneIsNoList) {
             "");
 }
 
+TEST_F(KerioApi, OddAnswersEndInASentence) {
+  for (const char* answer :
+       {R"({"list":[],"totalItems":1e300})", R"({"list":[],"totalItems":-1})", R"({"list":[],"totalItems":1.5})",
+        R"({"list":{},"totalItems":1})", R"({"list":[]})", R"({"list":[1,null,"x"],"totalItems":"3"})"}) {
+    server.result = [answer](const Exchange&) { return json::parse(answer).as_object(); };
+    const auto e = run([](ApiClient* api) -> asio::awaitable<void> {
+      Admin admin(*api);
+      (void)co_await admin.domains();
+    });
+    EXPECT_NE(e.text, "") << answer;
+  }
+  // Types that are not what the reference says are as good as missing.
+  server.result = [](const Exchange&) {
+    return json::parse(R"({"services":[1,{"name":"IMAP","isRunning":"yes","listeners":[7]},
+      {"name":"Secure IMAP","isRunning":true,"listeners":[{"port":1e20}]}],"options":{"antiHammering":[]},
+      "statistics":{"storage":{"total":"x","occupied":-5}},"aboutInformation":{"currentUsers":1e300,"allowedUsers":{}}})")
+        .as_object();
+  };
+  EXPECT_EQ(run([](ApiClient* api) -> asio::awaitable<void> {
+              Admin admin(*api);
+              const auto s = co_await admin.server();
+              EXPECT_EQ(s.imap_port, 0);
+              EXPECT_EQ(s.imaps_port, 993);
+              EXPECT_FALSE(s.licence_left);
+              EXPECT_FALSE(s.disk_free);
+            }).text,
+            "");
+}
+
 TEST_F(KerioApi, BatchAnswersAreMatchedByIndexAndWhatIsMissingIsUnknown) {
   server.result = [](const Exchange&) {
     return json::parse(
