@@ -101,8 +101,8 @@ void Migration::read_configuration() {
         // One target domain a Post Office, named after its first SMTP domain (R1); the others are its aliases, and
         // nobody logs in by an alias.
         const std::string own = a.target_login.empty() ? a.address : a.target_login;
-        account.target_login =
-            extract::local_part_of(own) + "@" + (p.domains.empty() ? domain : base::lower(p.domains.front()));
+        account.target_login = base::lower(extract::local_part_of(own)) + "@" +
+                               (p.domains.empty() ? domain : base::lower(p.domains.front()));
       } else {
         account.target_login =
             a.target_login.empty() ? expand_login(settings_.target_login, a.address, domain, p.name) : a.target_login;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <ctime>
+#include <map>
 
 #include "base/text.hpp"
 
@@ -128,11 +129,15 @@ json::object make_report(Db& db, const VerifyResult& verified, const state::RunR
   json::array domains, addresses;
   std::uint64_t objects_refused = 0;
   const auto objects = state::target_objects(db);
+  std::map<std::pair<std::string, std::string>, const state::TargetObject*> by_name;
+  for (const auto& o : objects) by_name[{o.kind, o.name}] = &o;
   const auto object = [&](const std::string& kind, const std::string& name) {
-    const auto it = std::find_if(objects.begin(), objects.end(),
-                                 [&](const auto& o) { return o.kind == kind && o.name == base::lower(name); });
-    return it == objects.end() ? nullptr : &*it;
+    const auto it = by_name.find({kind, base::lower(name)});
+    return it == by_name.end() ? nullptr : it->second;
   };
+  std::map<std::string, const VerifyResult::Address*> checked_addresses;
+  for (const auto& a : verified.addresses) checked_addresses[a.address] = &a;
+  const auto all_accounts = objects.empty() ? std::vector<state::AccountRow>{} : state::accounts(db);
   static constexpr const char* kStates[] = {"unknown", "ours", "adopted", "refused"};
   for (const auto& p : objects.empty() ? std::vector<state::PostOfficeRow>{} : state::post_offices(db)) {
     if (p.domains.empty()) continue;
@@ -150,7 +155,7 @@ json::object make_report(Db& db, const VerifyResult& verified, const state::RunR
       domains.push_back(std::move(d));
     }
     const std::string domain = base::lower(p.domains.front());
-    for (const auto& a : state::accounts(db)) {
+    for (const auto& a : all_accounts) {
       if (a.post_office != p.name || !selected(a.address)) continue;
       const std::string login = base::lower(a.target_login.substr(0, a.target_login.rfind('@')));
       const auto* account = object("account", login + "@" + domain);
@@ -165,11 +170,11 @@ json::object make_report(Db& db, const VerifyResult& verified, const state::RunR
         if (!there) status = !a.skip.empty() ? "not migrated" : account == nullptr ? "not made yet" : "refused";
         else if (i > 0 && (alias == nullptr || alias->state != state::ObjectState::ours)) status = "no longer there";
         else status = account->state == state::ObjectState::ours ? "made" : "was there";
-        for (const auto& checked : verified.addresses)
-          if (checked.address == after)
-            status = checked.right
-                         ? "delivered, as checked"
-                         : "NOT DELIVERED to " + (checked.delivered_to.empty() ? "anybody" : login + "@" + domain);
+        if (const auto checked = checked_addresses.find(after); checked != checked_addresses.end())
+          status = checked->second->right
+                       ? "delivered, as checked"
+                       : "NOT DELIVERED to " +
+                             (checked->second->delivered_to.empty() ? std::string("anybody") : login + "@" + domain);
         addresses.push_back({{"before", text(before)},
                              {"after", text(there ? after : std::string())},
                              {"account", text(there ? login + "@" + domain : std::string())},

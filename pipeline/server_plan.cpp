@@ -15,8 +15,9 @@ namespace {
 
 const state::TargetObject* find_known(const std::vector<state::TargetObject>& known, const std::string& kind,
                                       const std::string& name) {
-  const auto it = std::find_if(known.begin(), known.end(),
-                               [&](const auto& o) { return o.kind == kind && o.name == base::lower(name); });
+  const std::string lower = base::lower(name);
+  const auto it =
+      std::find_if(known.begin(), known.end(), [&](const auto& o) { return o.name == lower && o.kind == kind; });
   return it == known.end() ? nullptr : &*it;
 }
 

@@ -118,7 +118,13 @@ asio::awaitable<ApiClient::Reply> ApiClient::post(std::string body) {
     parser.body_limit(kLargestReply);
     parser.eager(true);
     std::vector<char> inbox(64 * 1024);
+    const auto began = clock_.now();
     while (!parser.is_done()) {
+      // Silence is the transport's matter; a reply that trickles for ever is ended here.
+      if (clock_.now() - began > settings_.endpoint.silence)
+        throw base::Failed(
+            {Scope::run, Remedy::reconnect,
+             fmt::format("The reply of {} did not end within {} s.", where(), settings_.endpoint.silence.count())});
       if (unread_.empty()) {
         const auto n = co_await transport_->read_some(asio::buffer(inbox));
         unread_.assign(inbox.data(), n);

@@ -31,6 +31,7 @@ class Played : public imap::Dialer {
   std::vector<Exchange> seen;
   int connections = 0;
   bool lose_next = false;  // carried out, no answer
+  std::function<void()> on_read;
 
   std::string answer(const std::string& raw) {
     const auto body = raw.substr(raw.find("\r\n\r\n") + 4);
@@ -71,6 +72,7 @@ class Played : public imap::Dialer {
    public:
     explicit Connection(Played& server) : s_(server) {}
     asio::awaitable<std::size_t> read_some(asio::mutable_buffer into) override {
+      if (s_.on_read) s_.on_read();
       if (out_.empty()) throw base::Failed({base::Scope::account, base::Remedy::reconnect, "The connection was lost."});
       const auto n = std::min<std::size_t>({into.size(), out_.size(), 7});
       std::memcpy(into.data(), out_.data(), n);
@@ -273,6 +275,20 @@ TEST_F(KerioApi, ListsAreReadToTheirEndAndAShortOneIsNoList) {
               (void)co_await admin.users("d");
             }).text,
             "");
+}
+
+TEST_F(KerioApi, AReplyThatTricklesForEverIsGivenUp) {
+  server.http = [](const Exchange& e) {
+    return e.method == "Session.login"
+               ? std::string()
+               : "HTTP/1.1 200 OK\r\nContent-Length: 60000000\r\n\r\n" + std::string(100'000, ' ');
+  };
+  server.on_read = [this] { clock.pass(std::chrono::seconds(1)); };
+  const auto e = run([](ApiClient* api) -> asio::awaitable<void> {
+    json::object none;
+    (void)co_await api->ask(Call::server_get_version, none);
+  });
+  EXPECT_NE(e.text.find("did not end within 300 s"), std::string::npos) << e.text;
 }
 
 TEST_F(KerioApi, OddAnswersEndInASentence) {
