@@ -210,7 +210,7 @@ TEST_F(KerioApi, ServerErrorsAndGarbageOfAWritingCallAreUnknownAnd413IsTooLarge)
   for (const auto& [reply, kind] : std::vector<std::pair<std::string, ApiError::Kind>>{
            {"HTTP/1.1 500 x\r\nContent-Length: 0\r\n\r\n", ApiError::unknown},
            {"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>", ApiError::unknown},
-           {"HTTP/1.1 200 OK\r\nContent-Length: 35\r\n\r\n{\"jsonrpc\":\"2.0\",\"id\":77,\"result\":{}}",
+           {Played::ok(R"({"jsonrpc":"2.0","id":77,"result":{"result":[{"inputIndex":0,"id":"d"}],"errors":[]}})"),
             ApiError::unknown},
            {"nonsense\r\n\r\n", ApiError::unknown},
            {"HTTP/1.1 413 x\r\nContent-Length: 0\r\n\r\n", ApiError::too_large}}) {
@@ -221,6 +221,7 @@ TEST_F(KerioApi, ServerErrorsAndGarbageOfAWritingCallAreUnknownAnd413IsTooLarge)
       Admin admin(*api);
       const auto made = co_await admin.create_domains(std::move(one));
       EXPECT_EQ(made.front().error.kind, want) << made.front().error.text;
+      EXPECT_EQ(made.front().id, "");
     });
     EXPECT_EQ(e.text, "") << reply;
   }
@@ -572,6 +573,13 @@ TEST_F(Provisioning, OneAliasThatIsTakenDoesNotSpoilTheOthers) {
   EXPECT_EQ(aliases["north.example"], (std::vector<std::string>{"nord.example"}));
   ASSERT_EQ(errors.size(), 1u);
   EXPECT_NE(errors["taken.example"].find("server said taken"), std::string::npos) << errors["taken.example"];
+}
+
+TEST_F(Provisioning, AliasesThatAreThereStay) {
+  domains.emplace_back("north.example", with_mark("North", "north.example"));
+  aliases["north.example"] = {"by-hand.example"};
+  EXPECT_EQ(provision({north()}, {}).text, "");
+  EXPECT_EQ(aliases["north.example"], (std::vector<std::string>{"by-hand.example", "nord.example"}));
 }
 
 TEST_F(Provisioning, AServerThatLosesEveryReplyEndsInASentence) {
