@@ -44,15 +44,15 @@ asio::awaitable<void> Migration::wait_before_log_in(Side side) {
 }
 
 asio::awaitable<void> Migration::trust(base::Endpoint* endpoint) {
+  if (!endpoint->ca_file.empty()) co_return;  // then it is that CA's word that counts
   const std::string host = endpoint->host;
   const auto port = endpoint->port;
   if (!endpoint->pins.empty() || endpoint->tls == base::TlsMode::none) co_return;
   auto query = [host, port](state::Db& db) { return state::pinned(db, host, port); };
   const auto pin = co_await store_.run(std::move(query));
   if (!pin.empty()) endpoint->pins.push_back(pin);
-  // A certificate nobody vouches for, on this very machine: taken once, shown, and pinned from then on. Not where a
-  // CA was named: then it is that CA's word that counts.
-  if (!base::is_loopback(host) || !endpoint->ca_file.empty()) co_return;
+  // A certificate nobody vouches for, on this very machine: taken once, shown, and pinned from then on.
+  if (!base::is_loopback(host)) co_return;
   endpoint->accept_unknown = [host, port, log = log_, this](const std::string& fingerprint) {
     // Several sessions may meet it at the same time.
     const auto [known, is_new] = accepted_.emplace(std::make_pair(host, port), fingerprint);

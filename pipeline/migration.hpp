@@ -8,6 +8,7 @@
 // on one event-loop thread; SQLite has its own.
 #pragma once
 
+#include <algorithm>
 #include <boost/asio/awaitable.hpp>
 #include <functional>
 #include <map>
@@ -180,6 +181,11 @@ class Migration {
   bool stopping_ = false;
   std::optional<state::RunId> run_;
   std::set<std::pair<Side, std::string>> refused_;  // never tried twice in one run
+  int own_refused_ = 0;  // log-ins with an account's own password, beside the master password
+  int own_probes() const {
+    return picture_ && picture_->server.refusals_to_block > 0 ? std::clamp(picture_->server.refusals_to_block - 1, 1, 3)
+                                                              : 3;
+  }
   bool remembered_[2] = {false, false};
   int refused_in_a_row_[2] = {0, 0};
   int unreachable_in_a_row_[2] = {0, 0};

@@ -90,7 +90,10 @@ json::object to_json(const Plan& plan) {
     o["decision"] = a.skip.empty() ? "move" : "skip";
     (a.skip.empty() ? move : skipped) += 1;
     if (!a.skip.empty()) o["reason"] = text(a.skip);
-    if (!a.target_domain.empty()) o["on_target"] = decision(a.fate);
+    if (!a.target_domain.empty()) {
+      o["on_target"] = decision(a.fate);
+      o["exists"] = !a.target_id.empty();
+    }
     o["target_login"] = text(a.target_login);
     json::array boxes, left, remarks;
     for (const auto& m : a.mailboxes) {
@@ -239,8 +242,27 @@ std::string to_text(const Plan& plan, std::int64_t number, const std::string& pr
   return out;
 }
 
-std::vector<std::string> changes(const json::object& was, const json::object& is) {
+std::vector<std::string> vanished(const json::object& was, const json::object& is) {
   std::vector<std::string> out;
+  const auto there = [](const json::object& plan, const char* list, const char* key) {
+    std::map<std::string, bool> m;
+    if (const auto* a = plan.if_contains(list))
+      for (const auto& v : a->as_array())
+        if (const auto* e = v.as_object().if_contains("exists"))
+          m[std::string(v.as_object().at(key).as_string())] = e->as_bool();
+    return m;
+  };
+  for (const auto& [list, key] : {std::pair("domains", "domain"), std::pair("accounts", "account")}) {
+    const auto now = there(is, list, key);
+    for (const auto& [name, existed] : there(was, list, key))
+      if (const auto it = now.find(name); existed && it != now.end() && !it->second)
+        out.push_back(fmt::format("{} {}: was on the target, and is no longer there", key, name));
+  }
+  return out;
+}
+
+std::vector<std::string> changes(const json::object& was, const json::object& is) {
+  std::vector<std::string> out = vanished(was, is);
   const auto by_name = [](const json::object& o, const char* list, const char* key) {
     std::map<std::string, const json::object*> m;
     if (const auto* a = o.if_contains(list))

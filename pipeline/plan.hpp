@@ -72,6 +72,8 @@ boost::json::object to_json(const Plan& plan);
 std::string fingerprint(const Plan& plan);
 // For people: totals, a table of accounts, a table of mailboxes whose name changes, remarks.
 std::string to_text(const Plan& plan, std::int64_t number, const std::string& print);
+// What was there on the target when `was` was made, and is not any more: load would make it anew unasked.
+std::vector<std::string> vanished(const boost::json::object& was, const boost::json::object& is);
 // What is different, in words; `was` and `is` as to_json made them.
 std::vector<std::string> changes(const boost::json::object& was, const boost::json::object& is);
 

@@ -86,7 +86,7 @@ asio::awaitable<Plan> Migration::plan() {
     }
     if (const auto e = extract_errors_.find(a.id.value); p.skip.empty() && e != extract_errors_.end())
       p.skip = e->second;
-    if (p.skip.empty() && !a.inventoried) p.skip = "it has not been inventoried";
+    if (p.skip.empty() && !a.inventoried) p.skip = a.error.empty() ? "it has not been inventoried" : a.error;
     if (!p.skip.empty()) continue;
     places[a.id.value] = &p;
     to_plan.push_back(a);

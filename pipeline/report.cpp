@@ -151,7 +151,7 @@ json::object make_report(Db& db, const VerifyResult& verified, const state::RunR
       d["target_domain"] = text(p.domains.front());
       d["state"] = kStates[static_cast<int>(o->state)];
       if (!o->detail.empty()) d["detail"] = text(o->detail);
-      objects_refused += o->state == state::ObjectState::refused;
+      objects_refused += o->state == state::ObjectState::refused || o->state == state::ObjectState::intent;
       domains.push_back(std::move(d));
     }
     const std::string domain = base::lower(p.domains.front());
@@ -167,8 +167,13 @@ json::object make_report(Db& db, const VerifyResult& verified, const state::RunR
         const std::string after = login + "@" + base::lower(p.domains[i]);
         const auto* alias = i == 0 ? nullptr : object("alias", p.domains[i]);
         std::string status;
-        if (!there) status = !a.skip.empty() ? "not migrated" : account == nullptr ? "not made yet" : "refused";
-        else if (i > 0 && (alias == nullptr || alias->state != state::ObjectState::ours)) status = "no longer there";
+        if (!there)
+          status = !a.skip.empty()                                                       ? "not migrated"
+                   : account == nullptr || account->state != state::ObjectState::refused ? "not made yet"
+                                                                                         : "refused";
+        else if (i > 0 && (alias == nullptr ||
+                           (alias->state != state::ObjectState::ours && alias->state != state::ObjectState::adopted)))
+          status = "not there";
         else status = account->state == state::ObjectState::ours ? "made" : "was there";
         if (const auto checked = checked_addresses.find(after); checked != checked_addresses.end())
           status = checked->second->right

@@ -24,6 +24,7 @@ const state::TargetObject* find_known(const std::vector<state::TargetObject>& kn
 // Ours by the id in the store, else by its mark.
 bool is_ours(const state::TargetObject* known, const std::string& id, const std::string& description,
              const std::string& source_address) {
+  if (load::kerio::is_marked_for_another(description, source_address)) return false;
   if (known != nullptr && known->state == ObjectState::ours && !known->target_id.empty()) return known->target_id == id;
   return load::kerio::is_marked(description, source_address);
 }

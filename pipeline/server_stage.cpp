@@ -135,6 +135,10 @@ asio::awaitable<void> Migration::provision(const Plan* plan) {
       on_record.push_back({"domain", d.name, {}, ObjectState::refused, {}, d.why});
     for (const auto& a : d.aliases)
       if (!a.dropped.empty()) on_record.push_back({"alias", a.name, d.name, ObjectState::refused, {}, a.dropped});
+    for (const auto& a : d.aliases)
+      if (a.there)
+        on_record.push_back(
+            {"alias", a.name, d.name, d.fate == Fate::ours ? ObjectState::ours : ObjectState::adopted, {}, {}});
     if (d.fate == Fate::adopt) on_record.push_back({"domain", d.name, {}, ObjectState::adopted, d.id, {}});
     if (d.fate != Fate::create && d.fate != Fate::ours) continue;
     // R13: while none of its accounts can be read at the source, nothing is made for it.
@@ -155,8 +159,6 @@ asio::awaitable<void> Migration::provision(const Plan* plan) {
     if (d.fate == Fate::create || !complete) domains.push_back(std::move(w));
     // Found by its mark after a lost state: on record again.
     if (d.fate == Fate::ours) on_record.push_back({"domain", d.name, {}, ObjectState::ours, d.id, {}});
-    for (const auto& a : d.aliases)
-      if (a.there) on_record.push_back({"alias", a.name, d.name, ObjectState::ours, {}, {}});
   }
   std::map<std::string, std::vector<const PlannedAccount*>> to_create;
   for (const auto& a : plan->accounts) {
@@ -182,7 +184,7 @@ asio::awaitable<void> Migration::provision(const Plan* plan) {
     for (const auto& o : on_record)
       if (std::none_of(known.begin(), known.end(), [&](const auto& k) {
             return k.kind == o.kind && k.name == o.name && k.state == o.state && k.target_id == o.target_id &&
-                   k.detail == o.detail;
+                   (k.detail == o.detail || o.state != ObjectState::refused);
           }))
         fresh.push_back(o);
     if (!fresh.empty()) state::save_objects(db, fresh);
@@ -244,8 +246,10 @@ void Migration::keep_new_password(const std::string& address, const base::Secret
   std::string line = "\"" + address + "\",\"";
   for (const char c : password.reveal()) line += c == '"' ? std::string("\"\"") : std::string(1, c);
   line += "\"\n";
+  const off_t before = fd >= 0 ? ::lseek(fd, 0, SEEK_END) : 0;
   const bool kept =
       fd >= 0 && ::write(fd, line.data(), line.size()) == static_cast<ssize_t>(line.size()) && ::fsync(fd) == 0;
+  if (fd >= 0 && !kept && ::ftruncate(fd, before) != 0) log_->error("{} ends in half a line: remove that.", path);
   OPENSSL_cleanse(line.data(), line.size());
   if (fd >= 0) ::close(fd);
   const int folder = ::open(settings_.state.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -265,11 +269,17 @@ void Migration::keep_new_password(const std::string& address, const base::Secret
 void Migration::read_new_passwords() {
   const std::string path = settings_.state + kNewPasswords;
   if (::access(path.c_str(), F_OK) != 0) return;
+  const auto known = state::target_objects(store_.db());
   const auto table = base::or_throw(extract::read_csv(path));
   for (const auto& row : table.records) {
     if (row.fields.size() != 2) continue;
     const auto c = credentials_.find(row.fields[0]);
-    if (c != credentials_.end()) c->second.target_password = base::Secret(row.fields[1]);
+    if (c == credentials_.end()) continue;
+    // Generated, and refused as well: what the roster says now counts again.
+    const auto o = std::find_if(known.begin(), known.end(), [&](const auto& k) {
+      return k.kind == "account" && k.name == base::lower(c->second.target_login);
+    });
+    if (o == known.end() || o->detail == state::kNewPassword) c->second.target_password = base::Secret(row.fields[1]);
   }
 }
 

@@ -317,6 +317,11 @@ asio::awaitable<void> Migration::check_own_password(VerifyResult* result, state:
   if (!failed) co_return;
   if (failed->exit != base::Exit::login_refused) throw base::Failed(*failed);
   refused_.erase({Side::target, account.address});
+  // Users change their passwords; the server's guard must not take that for guessing.
+  if (++own_refused_ == own_probes())
+    result->problems.push_back("own passwords of further accounts were not tried: " +
+                               base::plural(static_cast<std::uint64_t>(own_refused_), "refusal") +
+                               " so far, and the target's guard may lock us out");
   result->differences.push_back({account.address, "", {}, {}, "log-in", failed->text, true, true});
 }
 
@@ -324,8 +329,9 @@ asio::awaitable<void> Migration::verify_all_once(VerifyResult* result, VerifyLev
   // A visit that a lost connection ended is started anew: nothing is counted twice.
   VerifyResult mine;
   auto source = co_await open_session(Side::source, account.address, imap::Access::read_only);
-  if (const auto d = decided_.find(account.address);
-      !settings_.master_password.empty() && d != decided_.end() && d->second.fate == Fate::ours)
+  if (const auto d = decided_.find(account.address); !settings_.master_password.empty() &&
+                                                     own_refused_ < own_probes() && d != decided_.end() &&
+                                                     d->second.fate == Fate::ours)
     co_await check_own_password(&mine, account);
   auto target = co_await open_session(Side::target, account.address, imap::Access::read_only);
   std::string prefix;

@@ -187,11 +187,12 @@ void save_objects(Db& db, const std::vector<TargetObject>& objects) {
   Transaction t(db);
   for (const auto& o : objects)
     db.run(
-        "INSERT INTO target_object(kind, name, parent, state, target_id, detail) VALUES(?,?,?,?,?,?) ON CONFLICT(kind, "
-        "name) "
-        "DO UPDATE SET parent=excluded.parent, state=excluded.state, detail=excluded.detail, "
+        "INSERT INTO target_object(kind, name, parent, state, target_id, detail) VALUES(?1,?2,?3,?4,?5,?6) ON "
+        "CONFLICT(kind, "
+        "name) DO UPDATE SET parent=excluded.parent, state=excluded.state, "
+        "detail=CASE WHEN excluded.state=1 AND excluded.detail='' AND detail=?7 THEN detail ELSE excluded.detail END, "
         "target_id=CASE WHEN excluded.target_id<>'' THEN excluded.target_id ELSE target_id END",
-        o.kind, o.name, o.parent, static_cast<int>(o.state), o.target_id, o.detail);
+        o.kind, o.name, o.parent, static_cast<int>(o.state), o.target_id, o.detail, kNewPassword);
   t.commit();
 }
 

@@ -229,16 +229,20 @@ asio::awaitable<Answer> Session::present_master_password() {
                         "The master password is only sent inside TLS: its challenge is a weak one. Leave --target-tls "
                         "at its default."});
   logging_in_ = true;
-  std::function<std::string(std::string_view)> reply = [this](std::string_view challenge) {
+  std::string sent;  // the digest: with it the password could be guessed at leisure
+  std::function<std::string(std::string_view)> reply = [this, &sent](std::string_view challenge) {
     std::string message(base::trim(challenge));
     message += options_.master_password.reveal();
     unsigned char digest[EVP_MAX_MD_SIZE];
     unsigned int n = 0;
     EVP_Digest(message.data(), message.size(), digest, &n, EVP_md5(), nullptr);
     OPENSSL_cleanse(message.data(), message.size());
-    return base::hex({reinterpret_cast<char*>(digest), n});
+    return sent = base::hex({reinterpret_cast<char*>(digest), n});
   };
   Answer answer = co_await run_challenged(Command(Verb::x_masterauth), std::move(reply));
+  for (std::size_t at = 0; !sent.empty() && (at = answer.tagged.text.find(sent, at)) != std::string::npos; at += 3)
+    answer.tagged.text.replace(at, sent.size(), "***");
+  if (is_transient(answer.tagged)) co_return answer;
   if (!answer.ok())
     throw base::Failed(
         {Scope::run, Remedy::ask_admin,

@@ -84,6 +84,8 @@ class Admin {
 // The mark on what we made: at the end of the description, and valid only on the object whose source address it is of.
 std::string mark_of(const std::string& source_address);
 bool is_marked(const std::string& description, const std::string& source_address);
+// Made by us for somebody else: never this one's, whatever id is on record.
+bool is_marked_for_another(const std::string& description, const std::string& source_address);
 std::string with_mark(const std::string& description, const std::string& source_address);
 
 // Why the policy would refuse this password, as a phrase; empty: nothing is known against it. Three of four kinds of

@@ -23,7 +23,7 @@ namespace {
 
 constexpr std::size_t kLargestReply = 64 * 1024 * 1024;
 constexpr int kTries = 4;  // of a reading call
-constexpr std::int64_t kPage = 1000, kMostRows = 5'000'000;
+constexpr std::int64_t kPage = 1000, kMostRows = 1'000'000;
 constexpr int kSessionExpired = -32001, kTimeout = -32002, kTooLarge = 413;
 
 json::string text_of(std::string_view s) { return json::string(s); }
@@ -247,6 +247,10 @@ asio::awaitable<void> ApiClient::log_in() {
   params["application"] = std::move(application);
   if (settings_.trace) settings_.trace("Session.login");
   auto answer = co_await once(Call::session_login, params);
+  for (int attempt = 1; !answer && answer.error().kind == ApiError::unknown && attempt < kTries; ++attempt) {
+    co_await clock_.sleep(500ms * (1 << attempt));
+    answer = co_await once(Call::session_login, params);
+  }
   if (!answer) {
     const auto& e = answer.error();
     if (e.kind == ApiError::unknown)

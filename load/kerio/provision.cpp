@@ -67,6 +67,7 @@ asio::awaitable<std::map<std::string, std::string>> Provisioner::domains(std::ve
         domain_ids_[w.name] = d->id;
         if (w.id.empty()) found.push_back({"domain", w.name, {}, ObjectState::ours, d->id, {}});
       } else {
+        found.push_back({"domain", w.name, {}, ObjectState::refused, {}, "somebody else's has appeared there"});
         errors[w.name] = fmt::format(
             "The domain {} has appeared on the target since the plan was made, and is not ours. It was left as it is; "
             "make a new plan.",
@@ -252,8 +253,21 @@ asio::awaitable<std::map<std::string, std::string>> Provisioner::accounts(std::s
         const bool perhaps_password = m.error.code != kOverLicence && m.error.code != kNotAllowed &&
                                       m.error.kind == ApiError::refused && context_.keep_new_password;
         if (perhaps_password) {
-          words = co_await with_new_password(domain, domain_id, w);
-          if (words.empty()) continue;
+          const Made again = co_await with_new_password(domain, domain_id, w);
+          words = again.error.text;
+          if (!again.id.empty()) {
+            made_.push_back(w.address);
+            std::vector<TargetObject> outcome;
+            outcome.push_back({"account", name, domain, ObjectState::ours, again.id, {}});
+            co_await save(std::move(outcome));
+            context_.event("account created", name + " (at the second try)");
+            continue;
+          }
+          if (again.error.kind == ApiError::unknown) {
+            errors[w.address] =
+                fmt::format("It is not known whether the account {} was made: {}. Run again.", name, words);
+            continue;
+          }
         }
         errors[w.address] =
             m.error.code == kOverLicence
@@ -275,27 +289,26 @@ asio::awaitable<std::map<std::string, std::string>> Provisioner::accounts(std::s
   co_return errors;
 }
 
-// Nothing, or why not. The new password is on disk before it is on the server.
-asio::awaitable<std::string> Provisioner::with_new_password(std::string domain, std::string domain_id,
-                                                            WantedAccount wanted) {
-  wanted.password = co_await admin_.generate_password(domain_id);
-  if (wanted.password.empty()) co_return std::string("no password was generated");
-  context_.keep_new_password(wanted.address, wanted.password);
-  std::vector<NewUser> items;
-  items.push_back({wanted.login, wanted.full_name, with_mark({}, wanted.address), wanted.password});
-  const auto made = co_await admin_.create_users(domain_id, std::move(items));
-  const std::string name = full(wanted.login, domain);
-  if (made.front().id.empty()) {
-    // A lost reply is looked at by the next run: the intent is on record.
-    if (made.front().error.kind == ApiError::unknown) co_return made.front().error.text + "; run again";
-    co_return made.front().error.text;
+// Once more alone, with its own password: what was refused in a batch need not be its password. Only then a new one,
+// which is on disk before it is on the server.
+asio::awaitable<Made> Provisioner::with_new_password(std::string domain, std::string domain_id, WantedAccount wanted) {
+  for (const bool own : {true, false}) {
+    if (!own) {
+      wanted.password = co_await admin_.generate_password(domain_id);
+      if (wanted.password.empty()) co_return Made{{}, {ApiError::refused, 0, "no password was generated"}};
+      context_.keep_new_password(wanted.address, wanted.password);
+      std::vector<TargetObject> intent;
+      intent.push_back({"account", full(wanted.login, domain), domain, ObjectState::intent, {}, state::kNewPassword});
+      co_await save(std::move(intent));
+    }
+    std::vector<NewUser> items;
+    items.push_back({wanted.login, wanted.full_name, with_mark({}, wanted.address), wanted.password});
+    const auto made = co_await admin_.create_users(domain_id, std::move(items));
+    // Refused with its own: on to a new one. A lost reply is looked at by the next run: the intent is on record.
+    if (own && made.front().id.empty() && made.front().error.kind == ApiError::refused) continue;
+    co_return made.front();
   }
-  made_.push_back(wanted.address);
-  std::vector<TargetObject> outcome;
-  outcome.push_back({"account", name, domain, ObjectState::ours, made.front().id, "a new password was generated"});
-  co_await save(std::move(outcome));
-  context_.event("account created", name + ", with a new password: its own was refused");
-  co_return std::string();
+  co_return Made{};
 }
 
 }  // namespace load::kerio

@@ -55,8 +55,7 @@ class Provisioner {
                                            std::map<std::string, std::string>* errors);
   boost::asio::awaitable<std::string> try_aliases(TargetDomain* there, std::vector<std::string> add);
   boost::asio::awaitable<void> save(std::vector<state::TargetObject> objects);
-  boost::asio::awaitable<std::string> with_new_password(std::string domain, std::string domain_id,
-                                                        WantedAccount wanted);
+  boost::asio::awaitable<Made> with_new_password(std::string domain, std::string domain_id, WantedAccount wanted);
 
   Admin& admin_;
   Context context_;

@@ -166,10 +166,10 @@ asio::awaitable<void> apply_saved_plan(Stages* s) {
                         Exit::usage});
   s->planned = co_await s->m.plan();
   s->plan_id = saved->id;
-  if (fingerprint(*s->planned) == saved->fingerprint) co_return;
   std::string what;
   // With --only or --exclude that part of the plan counts.
   auto was = json::parse(saved->content).as_object();
+  if (fingerprint(*s->planned) == saved->fingerprint && vanished(was, to_json(*s->planned)).empty()) co_return;
   const bool part = !s->m.settings().only.empty() || !s->m.settings().exclude.empty();
   auto& all = was.at("accounts").as_array();
   if (part)
@@ -236,7 +236,16 @@ asio::awaitable<void> stages(Stages* s) {
   co_await m.load(*s->planned);
   if (m.stopping()) co_return;
   s->verified = co_await m.verify_new(settings.verify);
-  if (settings.verify != VerifyLevel::none && m.made_accounts()) co_await m.verify_server(&s->verified, false);
+  if (settings.verify != VerifyLevel::none && m.made_accounts()) {
+    // The mail is there, whatever the administration answers now: the report must come.
+    std::string failed;
+    try {
+      co_await m.verify_server(&s->verified, false);
+    } catch (const base::Failed& f) {
+      failed = f.error.text;
+    }
+    if (!failed.empty()) s->verified.problems.push_back("The addresses could not be checked: " + failed);
+  }
 }
 
 asio::awaitable<void> tick(Terminal* terminal, Migration* m) {

@@ -559,6 +559,36 @@ TEST_F(Provisioning, ARefusedPasswordIsReplacedAfterItIsOnDisk) {
   EXPECT_EQ(kept, (std::vector<std::string>{"u1@north.example Generated-1"}));
 }
 
+TEST_F(Provisioning, AFailureThatIsNotThePasswordsCostsNoPassword) {
+  int internal = 1;
+  const auto honest = server.result;
+  server.result = [&](const Exchange& e) {
+    if (e.method == "Users.create" && internal-- > 0)
+      return json::parse(
+                 R"({"result":[],"errors":[{"inputIndex":0,"code":1000,"message":"Internal error, Ok-12345"}]})")
+          .as_object();
+    return honest(e);
+  };
+  EXPECT_EQ(provision({north()}, people(1)).text, "");
+  EXPECT_TRUE(errors.empty());
+  EXPECT_EQ(users.size(), 1u);
+  EXPECT_TRUE(kept.empty()) << "its own password is good";
+}
+
+TEST_F(Provisioning, APasswordThatTheServerRepeatsIsNotWrittenDown) {
+  server.result = [honest = server.result](const Exchange& e) {
+    if (e.method == "Users.create")
+      return json::parse(R"({"result":[],"errors":[{"inputIndex":0,"code":1003,"message":"%1 is weak",
+        "messageParameters":{"positionalParameters":["Ok-12345"]}}]})")
+          .as_object();
+    return honest(e);
+  };
+  EXPECT_EQ(provision({north()}, people(1)).text, "");
+  ASSERT_EQ(errors.size(), 1u);
+  EXPECT_EQ(errors.begin()->second.find("Ok-12345"), std::string::npos) << errors.begin()->second;
+  EXPECT_NE(errors.begin()->second.find("*** is weak"), std::string::npos) << errors.begin()->second;
+}
+
 TEST_F(Provisioning, TooLargeBatchesAreSplitDownToOne) {
   most_items = 1;
   EXPECT_EQ(provision({north()}, people(7)).text, "");

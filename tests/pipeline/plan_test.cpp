@@ -38,6 +38,19 @@ TEST(Plan, FingerprintStandsForDecisionsAndInventoryNotForProgress) {
   EXPECT_NE(fingerprint(p), fingerprint(q));
 }
 
+TEST(Plan, WhatVanishedOnTheTargetIsAChangeAndWhatWasMadeIsNone) {
+  Plan p = sample(), q = sample();
+  for (auto* x : {&p, &q}) {
+    x->accounts[0].target_domain = "example.org";
+    x->accounts[0].fate = Fate::create;
+  }
+  q.accounts[0].fate = Fate::ours;
+  q.accounts[0].target_id = "id";
+  EXPECT_EQ(fingerprint(p), fingerprint(q));
+  EXPECT_TRUE(vanished(to_json(p), to_json(q)).empty()) << "load got on";
+  EXPECT_EQ(vanished(to_json(q), to_json(p)).size(), 1u) << "somebody deleted it";
+}
+
 TEST(Plan, ChangesAreNamed) {
   const Plan p = sample();
   Plan q = sample();

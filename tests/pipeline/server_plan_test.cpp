@@ -164,6 +164,12 @@ TEST_F(Account, OneThatIsThereIsOursAdoptedOrSkipped) {
   EXPECT_EQ(decide().fate, Fate::adopt) << "an earlier decision stands";
 }
 
+TEST_F(Account, WhatWeMadeForSomebodyElseIsNeverThisOnes) {
+  picture.users["north.example"] = {user("anna", load::kerio::with_mark("", "bjorn@north.example"))};
+  known = {{"account", "anna@north.example", "north.example", ObjectState::ours, "u:anna", {}}};
+  EXPECT_NE(decide().skip, "") << "the roster was changed: bjorn's account is under her name now";
+}
+
 TEST_F(Account, AnAddressThatIsTakenIsNamed) {
   picture.collisions["north.example"] = {{"anna", "EntityAlias", "staff"}};
   EXPECT_NE(decide().skip.find("the alias \"staff\""), std::string::npos) << decide().skip;
