@@ -69,6 +69,7 @@ asio::awaitable<void> Migration::trust(base::Endpoint* endpoint) {
 
 asio::awaitable<void> Migration::probe(Side side) {
   base::Endpoint endpoint = side == Side::source ? settings_.source : settings_.target;
+  imap::refuse_cleartext(endpoint);
   co_await trust(&endpoint);
   constexpr int kTries = 3;
   for (int attempt = 1;; ++attempt) {

@@ -94,13 +94,7 @@ Session::Session(SessionOptions options, std::unique_ptr<Transport> transport)
 
 asio::awaitable<std::unique_ptr<Session>> Session::open(Dialer& dialer, SessionOptions options) {
   const base::Endpoint endpoint = options.endpoint;
-  if (endpoint.tls == base::TlsMode::none && !base::is_loopback(endpoint.host) && !endpoint.allow_cleartext)
-    throw base::Failed(
-        {Scope::run, Remedy::ask_admin,
-         fmt::format("The connection to {}:{} would send passwords and mail readable for anyone on the way. "
-                     "Use --{}-tls starttls or tls; or, if the line is safe, add --allow-cleartext.",
-                     endpoint.host, endpoint.port, endpoint.side),
-         Exit::usage});
+  refuse_cleartext(endpoint);
   auto transport = co_await dialer.dial(endpoint);
   std::unique_ptr<Session> session(new Session(std::move(options), std::move(transport)));
   co_await session->begin();

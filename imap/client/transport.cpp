@@ -284,6 +284,16 @@ class NetworkDialer final : public Dialer {
 
 }  // namespace
 
+void refuse_cleartext(const base::Endpoint& endpoint) {
+  if (endpoint.tls != base::TlsMode::none || base::is_loopback(endpoint.host) || endpoint.allow_cleartext) return;
+  throw base::Failed(
+      {Scope::run, Remedy::ask_admin,
+       fmt::format("The connection to {}:{} would send passwords and mail readable for anyone on the way. "
+                   "Use --{}-tls starttls or tls; or, if the line is safe, add --allow-cleartext.",
+                   endpoint.host, endpoint.port, endpoint.side),
+       Exit::usage});
+}
+
 std::unique_ptr<Dialer> network_dialer() { return std::make_unique<NetworkDialer>(); }
 
 }  // namespace imap

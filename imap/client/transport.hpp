@@ -32,6 +32,10 @@ class Dialer {
   virtual boost::asio::awaitable<std::unique_ptr<Transport>> dial(base::Endpoint endpoint) = 0;
 };
 
+// Throws, before anything is looked up or sent, where a connection beyond this machine would have no TLS and nobody
+// allowed that.
+void refuse_cleartext(const base::Endpoint& endpoint);
+
 // The real one.
 std::unique_ptr<Dialer> network_dialer();
 

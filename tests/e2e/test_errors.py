@@ -28,8 +28,8 @@ class Errors(Sandbox):
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
             free = s.getsockname()[1]
-        self.fails(*self.argv("run", target_port=free), exit=3, says=[f"127.0.0.1:{free}", "Connection refused", "run again"])
-        # Many accounts: it is the server, and the run stops instead of trying each in vain.
+        self.fails(*self.argv("run", target_port=free), exit=1, says=["target does not answer", f"127.0.0.1:{free}", "Connection refused", "--target-imap-port"])
+        # Many accounts: it is the server, and none is tried in vain.
         self.roster.write_text("address;password\n" + "".join(f"u{i}@example.org;secret\n" for i in range(200)))
         argv = self.argv("extract", state=self.dir / "other")
         argv[argv.index("--source-port") + 1] = free
