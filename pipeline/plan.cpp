@@ -57,8 +57,6 @@ json::object mailbox_json(const PlannedMailbox& m) {
   return o;
 }
 
-}  // namespace
-
 json::object domain_json(const PlannedDomain& d) {
   json::object o;
   o["domain"] = text(d.name);
@@ -77,6 +75,8 @@ json::object domain_json(const PlannedDomain& d) {
   if (!remarks.empty()) o["remarks"] = std::move(remarks);
   return o;
 }
+
+}  // namespace
 
 json::object to_json(const Plan& plan) {
   json::object out;

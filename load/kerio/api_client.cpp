@@ -176,7 +176,6 @@ asio::awaitable<ApiResult<json::object>> ApiClient::once(Call c, const json::obj
   if (!token_.empty()) envelope["token"] = token_;
   std::optional<base::Error> lost;
   Reply reply;
-  const bool was_connected = transport_ != nullptr;
   try {
     reply = co_await post(json::serialize(envelope));
   } catch (const base::Failed& f) {
@@ -185,7 +184,6 @@ asio::awaitable<ApiResult<json::object>> ApiClient::once(Call c, const json::obj
   if (lost) {
     // A certificate or a closed door is no lost reply: nothing was sent.
     if (lost->remedy != Remedy::reconnect) throw base::Failed(*lost);
-    (void)was_connected;
     co_return tl::unexpected(ApiError{ApiError::unknown, 0, lost->text});
   }
   if (reply.status == kTooLarge)
