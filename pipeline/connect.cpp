@@ -21,25 +21,34 @@ namespace {
 constexpr int kPauseAfterRefusals = 3;  // F26: servers lock out who guesses
 constexpr int kStopAfterRefusals = 10;
 constexpr auto kPause = 5s;
+constexpr auto kHowOthersFare = 20ms;
 constexpr int kAttempts = 5;
 constexpr int kUnreachable = 12;  // connections in a row that came to nothing: long enough for a server to restart
 }  // namespace
 
 asio::awaitable<void> Migration::wait_before_log_in(Side side) {
-  const int refusals = refused_in_a_row_[static_cast<int>(side)];
+  const LogIns& l = log_ins_[static_cast<int>(side)];
   const char* name = side == Side::source ? "source" : "target";
-  if (refusals >= kStopAfterRefusals)
-    throw base::Failed(
-        {Scope::run, Remedy::ask_admin,
-         fmt::format(
-             "The {} server refused {} log-ins in a row. No more are tried, so that it does not lock us out. Check the "
-             "passwords and the form of the log-in (--{}-login), then run again.",
-             name, refusals, name),
-         Exit::login_refused});
-  if (refusals >= kPauseAfterRefusals) {
-    progress_.waiting = fmt::format("{} s before the next log-in, after {} refusals", kPause.count(), refusals);
-    co_await clock_.sleep(kPause);
-    progress_.waiting.clear();
+  for (;;) {
+    if (l.refused_in_a_row >= kStopAfterRefusals)
+      throw base::Failed(
+          {Scope::run, Remedy::ask_admin,
+           fmt::format("The {} server refused {} log-ins in a row. No more are tried, so that it does not lock us out. "
+                       "Check the passwords and the form of the log-in (--{}-login), then run again.",
+                       name, l.refused_in_a_row, name),
+           Exit::login_refused});
+    // Those under way may be refused too: until the server has taken one, they count as if they were.
+    const bool in_doubt = !l.any_taken || l.refused_in_a_row > 0;
+    if (in_doubt && l.under_way > 0 && l.refused_in_a_row + l.under_way >= kPauseAfterRefusals) {
+      co_await clock_.sleep(kHowOthersFare);
+    } else if (l.refused_in_a_row >= kPauseAfterRefusals && clock_.now() < l.last_refused + kPause) {
+      progress_.waiting =
+          fmt::format("{} s before the next log-in, after {} refusals", kPause.count(), l.refused_in_a_row);
+      co_await clock_.sleep(l.last_refused + kPause - clock_.now());
+      progress_.waiting.clear();
+    } else {
+      co_return;
+    }
   }
 }
 
@@ -110,7 +119,7 @@ asio::awaitable<std::unique_ptr<imap::Session>> Migration::open_session(Side sid
     if (patience == 0 || refused->exit != Exit::login_refused || refused->scope == Scope::run)
       throw base::Failed(*refused);
     refused_.erase({side, address});
-    --refused_in_a_row_[static_cast<int>(side)];
+    --log_ins_[static_cast<int>(side)].refused_in_a_row;
     co_await clock_.sleep(kPause);
   }
 }
@@ -128,7 +137,6 @@ asio::awaitable<std::unique_ptr<imap::Session>> Migration::open_session_once(Sid
                         fmt::format("The {} server has refused the log-in of {} in this run already.",
                                     source ? "source" : "target", address),
                         Exit::login_refused});
-  co_await wait_before_log_in(side);
   imap::SessionOptions options;
   options.endpoint = source ? settings_.source : settings_.target;
   options.user = source ? c.source_login : c.target_login;
@@ -139,29 +147,35 @@ asio::awaitable<std::unique_ptr<imap::Session>> Migration::open_session_once(Sid
                         const std::string& line) { log->debug("{} {}", tag, line); };
   if (!source && log_in == LogIn::as_configured) options.master_password = settings_.master_password;
   co_await trust(&options.endpoint);
+  co_await wait_before_log_in(side);
+  LogIns& l = log_ins_[static_cast<int>(side)];
+  ++l.under_way;
   std::optional<base::Error> refused;
   std::unique_ptr<imap::Session> session;
   try {
     session = co_await imap::Session::open(dialer_, options);
   } catch (const base::Failed& f) {
     refused = f.error;
+  } catch (...) {
+    --l.under_way;
+    throw;
   }
-  int& in_a_row = refused_in_a_row_[static_cast<int>(side)];
+  --l.under_way;
   if (refused) {
     if (refused->exit == Exit::login_refused) {
       refused_.insert({side, address});
-      ++in_a_row;
-    } else if (refused->remedy == Remedy::reconnect &&
-               ++unreachable_in_a_row_[static_cast<int>(side)] >= kUnreachable) {
+      ++l.refused_in_a_row;
+      l.last_refused = clock_.now();
+    } else if (refused->remedy == Remedy::reconnect && ++l.unreachable_in_a_row >= kUnreachable) {
       // It is not this account: nobody gets through. Better to stop than to try thousands of accounts in vain.
       refused->scope = Scope::run;
     }
     throw base::Failed(*refused);
   }
   remember_server(side);
-  in_a_row = 0;
-  unreachable_in_a_row_[static_cast<int>(side)] = 0;
-  ++good_logins_;
+  l.refused_in_a_row = 0;
+  l.unreachable_in_a_row = 0;
+  l.any_taken = true;
   co_return session;
 }
 

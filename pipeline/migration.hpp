@@ -101,9 +101,9 @@ class Migration {
   base::Clock& clock() { return clock_; }
   void set_run(state::RunId run) { run_ = run; }
   bool selected(const std::string& address) const;
-  // How many accounts were refused at log-in in this run, and how many got in.
-  std::size_t refused_logins() const { return refused_.size(); }
-  std::size_t good_logins() const { return good_logins_; }
+  std::size_t refused_logins() const { return refused_.size(); }  // accounts, in this run
+  // Log-ins were tried in this run, and each of them was refused.
+  bool every_log_in_refused() const { return !refused_.empty() && !log_ins_[0].any_taken && !log_ins_[1].any_taken; }
   bool made_accounts() const { return !made_now_.empty(); }
   const extract::SourceConfiguration& configuration() const { return configuration_; }
   std::vector<state::AccountRow> selected_accounts();
@@ -187,9 +187,15 @@ class Migration {
                                                               : 3;
   }
   bool remembered_[2] = {false, false};
-  int refused_in_a_row_[2] = {0, 0};
-  int unreachable_in_a_row_[2] = {0, 0};
-  std::size_t good_logins_ = 0;
+  // How one server has met us in this run (F26).
+  struct LogIns {
+    int refused_in_a_row = 0;
+    int unreachable_in_a_row = 0;
+    int under_way = 0;
+    bool any_taken = false;
+    std::chrono::milliseconds last_refused{0};
+  };
+  LogIns log_ins_[2];
 };
 
 }  // namespace pipeline

@@ -369,7 +369,7 @@ int work(CommandLine line) {
                       base::plural(skipped, "account"), base::plural(errors, "account")));
     verdict.exit = m.stopping() ? Exit::interrupted : errors > 0 ? Exit::incomplete : Exit::done;
   }
-  if (m.refused_logins() > 0 && m.good_logins() == 0) verdict.exit = Exit::login_refused;
+  if (m.every_log_in_refused()) verdict.exit = Exit::login_refused;
   report["verdict"].as_object()["exit"] = static_cast<int>(verdict.exit);
   finish(static_cast<int>(verdict.exit), json::serialize(report));
   if (line.command == "extract") return static_cast<int>(verdict.exit);
