@@ -99,7 +99,7 @@ TEST_F(Contract, LostAnswerIsLookedAtAndNotSentAgain) {  // F13, F14
     World world;
     if (!multi) world.target.quirks.capabilities.erase("MULTIAPPEND");
     for (int i = 0; i < 20; ++i) world.source.put(World::kUser, "INBOX", mail(std::to_string(i)));
-    world.target.lose_answer_of_append = 1;
+    world.target.strikes[1] = Strike::lose_answer;
     EXPECT_EQ(world.run().exit, 0);
     world.expect_equal(multi ? "multi" : "single");
     world.expect_in_order();
@@ -108,7 +108,7 @@ TEST_F(Contract, LostAnswerIsLookedAtAndNotSentAgain) {  // F13, F14
 
 TEST_F(Contract, ConnectionCutInTheMiddleOfALiteralLosesAndDoublesNothing) {
   fill(10);
-  w.target.drop_in_append = 1;
+  w.target.strikes[1] = Strike::cut;
   EXPECT_EQ(w.run().exit, 0);
   w.expect_equal();
   w.expect_in_order();
@@ -116,7 +116,7 @@ TEST_F(Contract, ConnectionCutInTheMiddleOfALiteralLosesAndDoublesNothing) {
 
 TEST_F(Contract, ZombieThatEndsWithinTheSettleIsBoundAndNotDoubled) {  // F15
   fill(10);
-  w.target.freeze_append = 1;
+  w.target.strikes[1] = Strike::freeze;
   w.target.thaw = seconds(5);
   w.settings.load.settle = seconds(10);
   EXPECT_EQ(w.run().exit, 0);
@@ -127,7 +127,7 @@ TEST_F(Contract, ZombieThatEndsWithinTheSettleIsBoundAndNotDoubled) {  // F15
 TEST_F(Contract, ZombieThatOutlivesTheSettleIsSweptAndReported) {  // F15, late sweep
   fill(10);
   w.source.put(World::kUser, "Z", mail("later"));
-  w.target.freeze_append = 1;
+  w.target.strikes[1] = Strike::freeze;
   w.target.thaw = seconds(25);
   w.settings.load.settle = seconds(10);
   w.run();
@@ -256,7 +256,7 @@ TEST_F(Contract, RepairedMessageStoredBeforeACrashIsNotSentTwice) {  // attack 2
     if (m.octets.starts_with("From ")) return "NO Message contains invalid header";
     return std::nullopt;
   };
-  w.target.lose_answer_of_append = 2;
+  w.target.strikes[2] = Strike::lose_answer;
   w.run();
   EXPECT_EQ(w.target.bodies(World::kUser, "INBOX").size(), 1u);
   w.expect_in_order();
@@ -267,7 +267,7 @@ TEST_F(Contract, RawHeaderRewrittenByTheTargetIsBoundNotedAndNotSentTwice) {  //
                mail("\xc3\x9c"
                     "bersicht?"));
   w.target.quirks.header_8bit_to_x = true;
-  w.target.lose_answer_of_append = 1;
+  w.target.strikes[1] = Strike::lose_answer;
   const auto r = w.run();
   EXPECT_EQ(r.exit, 0) << r.error;
   EXPECT_EQ(w.target.bodies(World::kUser, "INBOX").size(), 1u);
@@ -464,7 +464,7 @@ TEST_F(Contract, TargetMailboxMadeAnewIsBoundByContentBeforeAnythingElse) {  // 
 
 TEST_F(Contract, StateLostWhileAZombieIsInFlightIsSweptOrListed) {  // attack 13
   fill(5);
-  w.target.freeze_append = 1;
+  w.target.strikes[1] = Strike::freeze;
   w.target.thaw = seconds(100000);
   w.settings.load.settle = seconds(1);
   // The first process is killed while the server sits on its window.
@@ -646,7 +646,7 @@ TEST_F(Contract, ResumeReadsEachMailboxFromItselfWhateverWasOpenedBefore) {
 TEST_F(Contract, CopiesThatShowOnlyAfterTheSettleBeganAreFound) {
   fill(5);
   w.target.quirks.hides_fresh = seconds(5);
-  w.target.lose_answer_of_append = 1;
+  w.target.strikes[1] = Strike::lose_answer;
   EXPECT_EQ(w.run().exit, 0);
   w.clock.pass(seconds(100));
   EXPECT_EQ(w.target.bodies(World::kUser, "INBOX").size(), 5u);
@@ -678,7 +678,7 @@ TEST_F(Contract, ShortListOfTheTargetProvesNothing) {
     World x;
     if (!uidplus) x.target.quirks.capabilities.erase("UIDPLUS");
     for (int i = 0; i < 5; ++i) x.source.put(World::kUser, "INBOX", mail(std::to_string(i)));
-    x.target.lose_answer_of_append = 1;
+    x.target.strikes[1] = Strike::lose_answer;
     x.target.quirks.short_lists = true;
     x.run();
     x.target.quirks.short_lists = false;
@@ -690,7 +690,7 @@ TEST_F(Contract, ShortListOfTheTargetProvesNothing) {
 
 TEST_F(Contract, NilForACopyThatIsListedIsNotItsAbsence) {
   fill(5);
-  w.target.lose_answer_of_append = 1;
+  w.target.strikes[1] = Strike::lose_answer;
   int left = 1;
   w.target.quirks.nil_body = [&](const ModelMessage&) { return left-- > 0; };
   w.run();

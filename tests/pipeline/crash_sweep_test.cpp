@@ -41,7 +41,7 @@ void prepare(World& w, const Variant& v) {
     if (m.octets.starts_with("From ")) return "NO Message contains invalid header";
     return std::nullopt;
   };
-  w.target.freeze_append = 2;
+  w.target.strikes[2] = Strike::freeze;
 }
 
 // Source and target agree, counting the stranger; the mbox line is repaired away.

@@ -166,7 +166,9 @@ class ModelConnection final : public imap::Transport {
   void close() override { closed_ = true; }
 
  private:
-  void say(const std::string& line) { out_ += line + "\r\n"; }
+  void say(const std::string& line) {
+    if (!closed_) out_ += line + "\r\n";
+  }
   void violation(const std::string& what) { s_.violations.push_back(s_.name_ + ": " + what); }
 
   void receive(std::string_view octets) {
@@ -176,7 +178,7 @@ class ModelConnection final : public imap::Transport {
         literals_.back() += octets.substr(0, n);
         octets.remove_prefix(n);
         missing_ -= n;
-        if (missing_ > 0 && appending() && s_.drop_in_append == s_.appends + 1 && literals_.back().size() > 1) {
+        if (missing_ > 0 && appending() && s_.struck(s_.appends + 1, Strike::cut) && literals_.back().size() > 1) {
           ++s_.appends;
           closed_ = true;
         }
@@ -244,6 +246,11 @@ class ModelConnection final : public imap::Transport {
     std::size_t a = 2;
     if (verb == "UID" && t.size() > 2) verb += " " + base::upper(t[a++].text);
     s_.commands.push_back(verb);
+    const auto hang_up = s_.hang_ups.find(s_.commands.size());
+    if (hang_up != s_.hang_ups.end()) {
+      closed_ = true;
+      if (hang_up->second == ModelServer::HangUp::before) return;
+    }
     static const std::set<std::string> kWrites = {"SELECT",      "CREATE",      "DELETE", "RENAME",
                                                   "SUBSCRIBE",   "UNSUBSCRIBE", "APPEND", "UID STORE",
                                                   "UID EXPUNGE", "EXPUNGE",     "CLOSE",  "STORE"};
@@ -415,7 +422,7 @@ class ModelConnection final : public imap::Transport {
       say(tag + " NO [TRYCREATE] no such mailbox");
       return;
     }
-    if (s_.appends == s_.freeze_append) {
+    if (s_.struck(s_.appends, Strike::freeze)) {
       s_.frozen_.push_back({user_, name, std::move(messages), s_.clock_.now() + s_.thaw});
       return;  // silence
     }
@@ -426,7 +433,9 @@ class ModelConnection final : public imap::Transport {
       if (s_.quirks.refuse) refusal = s_.quirks.refuse(messages[i]);
       if (refusal) keep = s_.quirks.keeps_first_of_refused_multi ? i : 0;
     }
-    if (refusal && s_.quirks.refuses_after_storing) keep = messages.size();
+    if (s_.struck(s_.appends, Strike::put_off)) refusal = "NO [UNAVAILABLE] Try again later", keep = 0;
+    if (!refusal && s_.struck(s_.appends, Strike::store_and_no)) refusal = "NO [UNAVAILABLE] Internal error";
+    else if (refusal && s_.quirks.refuses_after_storing) keep = messages.size();
     messages.resize(keep);
     for (auto& m : messages) {
       m.uid = box->uid_next++;
@@ -439,7 +448,7 @@ class ModelConnection final : public imap::Transport {
       say(tag + " " + *refusal);
       return;
     }
-    if (s_.appends == s_.lose_answer_of_append) {
+    if (s_.struck(s_.appends, Strike::lose_answer)) {
       closed_ = true;
       return;
     }

@@ -80,6 +80,15 @@ struct Quirks {
   bool short_lists = false;  // UID FETCH 1:n leaves out the last under OK
 };
 
+// What befalls an APPEND.
+enum class Strike {
+  lose_answer,  // stores, then closes
+  freeze,       // says nothing more; stores only after `thaw`
+  cut,          // closes in the middle of the literal
+  put_off,      // NO [UNAVAILABLE], nothing stored
+  store_and_no  // NO [UNAVAILABLE] although stored
+};
+
 class ModelServer {
  public:
   explicit ModelServer(VirtualClock& clock, std::string name) : clock_(clock), name_(std::move(name)) {}
@@ -89,12 +98,13 @@ class ModelServer {
   std::map<std::string, std::string> passwords;
   bool read_only = false;  // a source: every changing command is a violation
 
-  // Faults. Counted in APPEND commands over all connections, from 1; 0 = never.
-  std::uint64_t lose_answer_of_append = 0;  // stores, then closes
-  std::uint64_t freeze_append = 0;          // says nothing more; stores only after `thaw`
-  std::chrono::milliseconds thaw{5000};
-  std::uint64_t drop_in_append = 0;  // closes in the middle of the literal
-  std::uint64_t refuse_logins = 0;   // the next n log-ins are put off: [UNAVAILABLE]
+  // Faults, by the number of the APPEND command over all connections, from 1.
+  std::map<std::uint64_t, Strike> strikes;
+  std::chrono::milliseconds thaw{5000};  // until what is frozen is stored after all
+  // By the number of the command over all connections, from 1: the connection ends before it is carried out, or after.
+  enum class HangUp { before, after };
+  std::map<std::uint64_t, HangUp> hang_ups;
+  std::uint64_t refuse_logins = 0;  // the next n log-ins are put off: [UNAVAILABLE]
 
   // Seen.
   std::uint64_t appends = 0, appended_messages = 0, logins = 0, body_fetches = 0;
@@ -116,6 +126,10 @@ class ModelServer {
     std::chrono::milliseconds due;
   };
   ModelMessage stored_form(ModelMessage m) const;
+  bool struck(std::uint64_t append, Strike by) const {
+    const auto it = strikes.find(append);
+    return it != strikes.end() && it->second == by;
+  }
   VirtualClock& clock_;
   std::string name_;
   std::vector<Frozen> frozen_;

@@ -80,6 +80,7 @@ World::Ran World::run(const std::string& command, std::uint64_t die_at) {
   bool dead = false;
   const auto step = [&] {
     ++ran.steps;
+    if (on_step && !dead) on_step(ran.steps);
     if (dead || ran.steps == die_at) {
       dead = true;
       throw Died();

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -53,6 +54,7 @@ class World {
     std::string error;
   };
   Ran run(const std::string& command = "run", std::uint64_t die_at = 0);
+  std::function<void(std::uint64_t)> on_step;  // before each step of a run, with its number
   void lose_state();
 
   // The books are closed, no invariant is broken, no server was talked to wrongly.
