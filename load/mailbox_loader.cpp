@@ -169,6 +169,11 @@ asio::awaitable<void> MailboxLoader::look(imap::Session& session, Completeness c
   const state::MailboxId id = mailbox_.id;
   auto bound_query = [id, from, to](Db& db) { return state::bound_uids(db, id, from, to); };
   const auto bound = co_await context_.store.run(std::move(bound_query));
+  std::set<Uid> known(used_now_.lower_bound(u0_), used_now_.end());
+  known.insert(std::lower_bound(bound.begin(), bound.end(), u0_), bound.end());
+  for (const auto& e : *all)
+    if (e.uid >= u0_) known.insert(e.uid);
+  unshown_ = to > u0_ && known.size() < to.value - u0_.value;
   std::vector<imap::Envelope> unknown;
   for (auto& e : *all) {
     if (std::binary_search(bound.begin(), bound.end(), e.uid) || used_now_.contains(e.uid) ||
@@ -713,6 +718,15 @@ asio::awaitable<std::vector<MailboxLoader::Outgoing>> MailboxLoader::not_stored(
   if (!proven) {
     co_await reopen();
     co_await look(context_.target, Completeness::strict);
+    if (unshown_ && !spends_uids_) {
+      // UIDNEXT moved further than what is shown: a server that hides fresh messages, or one that spends UIDs on what
+      // it refuses. A settle tells; the latter is waited for once.
+      co_await context_.clock.sleep(context_.options.settle);
+      co_await context_.target.noop();
+      co_await reopen();
+      co_await look(context_.target, Completeness::strict);
+      spends_uids_ = unshown_;
+    }
     co_await bind_in_doubt();
     u0_ = opened_.uid_next;
     resent_ = true;

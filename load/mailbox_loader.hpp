@@ -142,8 +142,10 @@ class MailboxLoader {
   LoadContext& context_;
   state::MailboxRow mailbox_;
   imap::Opened opened_;
-  base::Uid u0_;           // a lower bound for every message sent from now on
-  base::Uid unseen_from_;  // every UID below is bound, or has been read
+  base::Uid u0_;              // a lower bound for every message sent from now on
+  base::Uid unseen_from_;     // every UID below is bound, or has been read
+  bool unshown_ = false;      // the last look: UIDs from u0_ to UIDNEXT that nothing accounts for
+  bool spends_uids_ = false;  // on what it refuses: seen by a settle that brought nothing to light
   std::unordered_map<base::Digest, std::vector<std::size_t>, base::DigestHash> by_e1_, by_e1x_;
   std::vector<Seen> seen_;
   std::set<base::Uid> seen_uids_;
@@ -158,7 +160,7 @@ class MailboxLoader {
   base::Uid highest_bound_;
   std::uint64_t bound_in_bracket_ = 0;
   std::set<std::int64_t> acked_now_;  // acknowledged in this run without a UID: counted once
-  bool acked_ = false;  // some OK came without a UID we can use
+  bool acked_ = false;                // some OK came without a UID we can use
   int refused_in_a_row_ = 0;
   bool resent_ = false;  // something was sent a second time
   std::vector<state::MessageRow> vanished_, empty_, unreadable_, large_later_;
