@@ -471,30 +471,34 @@ asio::awaitable<void> MailboxLoader::copy_listed() {
 // The content is on the target already, or is that of a row under an older UIDVALIDITY of the source: nothing to send.
 asio::awaitable<bool> MailboxLoader::settled_by_content(const MessageRow& row, const base::Fingerprint& print,
                                                         std::string_view octets) {
-  if (const auto it = stale_.find(print.e1); it != stale_.end() && !it->second.empty()) {
-    const auto old = it->second.front();
-    it->second.erase(it->second.begin());
-    auto same = [old_id = old.id, row](Db& db) { state::same_message(db, old_id, row); };
-    co_await context_.store.run(std::move(same));
-    co_return true;
-  }
-  Seen* seen = find_seen(print);
+  Seen* seen = nullptr;
+  std::optional<state::MessageId> old;
+  const auto find = [&](const base::Fingerprint& p) {
+    if (const auto it = stale_.find(p.e1); it != stale_.end() && !it->second.empty()) {
+      old = it->second.front().id;
+      it->second.erase(it->second.begin());
+      return true;
+    }
+    return (seen = find_seen(p)) != nullptr;
+  };
   base::Fingerprint there = print;
   std::string how = "was on the target already";
-  if (seen == nullptr && untaken_ > 0 && !octets.empty()) {
-    // An earlier run may have stored it in a repaired form.
+  if (!find(print) && (untaken_ > 0 || !stale_.empty()) && !octets.empty()) {
+    // It may have been stored in a repaired form.
     std::string form(octets);
     for (const Rule r : {Rule::drop_mbox_line, Rule::crlf, Rule::replace_nul}) {
       auto after = repaired(r, form);
       if (!after) continue;
       form = std::move(*after);
-      const auto p = base::fingerprint(form);
-      if ((seen = find_seen(p)) != nullptr) {
-        there = p;
-        how = fmt::format("was on the target already, repaired: {}", describe(r));
-        break;
-      }
+      there = base::fingerprint(form);
+      how = fmt::format("was on the target already, repaired: {}", describe(r));
+      if (find(there)) break;
     }
+  }
+  if (old) {
+    auto same = [id = *old, row](Db& db) { state::same_message(db, id, row); };
+    co_await context_.store.run(std::move(same));
+    co_return true;
   }
   if (seen == nullptr) co_return false;
   auto outcome = bind_to_seen(row, there, *seen, how);
