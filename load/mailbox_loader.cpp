@@ -210,13 +210,20 @@ asio::awaitable<void> MailboxLoader::look(imap::Session& session, Completeness c
   }
 }
 
-MailboxLoader::Seen* MailboxLoader::find_seen(const base::Fingerprint& print) {
-  const auto free_one = [this](auto& index, const base::Digest& d, bool rewritten) -> Seen* {
+// Of equal copies the one with that INTERNALDATE, else (unless `same_date_only`) any.
+MailboxLoader::Seen* MailboxLoader::find_seen(const base::Fingerprint& print, const std::optional<base::DateTime>& date,
+                                              bool same_date_only) {
+  const auto free_one = [&](auto& index, const base::Digest& d, bool rewritten) -> Seen* {
     const auto it = index.find(d);
     if (it == index.end()) return nullptr;
-    for (const auto at : it->second)
-      if (!seen_[at].taken && !(rewritten && seen_[at].print.header_8bit)) return &seen_[at];
-    return nullptr;
+    Seen* any = nullptr;
+    for (const auto at : it->second) {
+      Seen& s = seen_[at];
+      if (s.taken || (rewritten && s.print.header_8bit)) continue;
+      if (date && s.date && s.date->same_instant(*date)) return &s;
+      if (any == nullptr) any = &s;
+    }
+    return same_date_only ? nullptr : any;
   };
   if (auto* s = free_one(by_e1_, print.e1, false)) return s;
   // A server that rewrites raw headers leaves no 8-bit octet in them: a copy that has some is another message.
@@ -265,22 +272,23 @@ asio::awaitable<void> MailboxLoader::bind_in_doubt() {
   std::vector<Outcome> outcomes;
   doubtful_ = 0;
   doubtful_octets_ = 0;
-  for (auto& row : rows) {
-    if (bound_now_.contains(row.id.value)) continue;
-    if (row.e1) {
+  for (const bool same_date_only : {true, false})
+    for (auto& row : rows) {
+      if (!row.e1 || bound_now_.contains(row.id.value)) continue;
       base::Fingerprint print;
       print.e1 = *row.e1;
       print.e1x = row.e1x;
-      if (Seen* s = find_seen(print)) {
-        outcomes.push_back(*bind_to_seen(row, print, *s, {}));
-        continue;
-      }
+      Seen* s = find_seen(print, row.date, same_date_only);
+      if (s == nullptr) continue;
+      outcomes.push_back(*bind_to_seen(row, print, *s, {}));
+      row.e1.reset();
+      row.state = MessageState::bound;
     }
-    if (row.state == MessageState::intent) {
+  for (const auto& row : rows)
+    if (row.state == MessageState::intent && !bound_now_.contains(row.id.value)) {
       ++doubtful_;
       doubtful_octets_ += row.octets;
     }
-  }
   if (outcomes.empty()) co_return;
   const auto validity = opened_.uid_validity;
   auto commit = [outcomes, validity](Db& db) { state::commit_window(db, validity, outcomes, {}); };
@@ -479,7 +487,7 @@ asio::awaitable<bool> MailboxLoader::settled_by_content(const MessageRow& row, c
       it->second.erase(it->second.begin());
       return true;
     }
-    return (seen = find_seen(p)) != nullptr;
+    return (seen = find_seen(p, row.date)) != nullptr;
   };
   base::Fingerprint there = print;
   std::string how = "was on the target already";
@@ -1057,11 +1065,13 @@ asio::awaitable<void> MailboxLoader::sweep() {
   if (untaken_ == 0) co_return;
   const state::MailboxId id = mailbox_.id;
   // One pass over the ledger, however many strangers there are; only what may be a copy of ours is asked for by itself.
-  auto ours_query = [id](Db& db) { return state::bound_e1(db, id); };
+  auto ours_query = [id](Db& db) { return state::bound_contents(db, id); };
   const auto ours = co_await context_.store.run(std::move(ours_query));
   for (auto& s : seen_) {
-    if (s.taken || !ours.contains(s.print.e1)) continue;
-    auto query = [id, e1 = s.print.e1](Db& db) { return state::bound_with(db, id, e1); };
+    // As in find_seen: a server that rewrites raw headers leaves no 8-bit octet in them.
+    const auto e1x = s.print.header_8bit ? std::nullopt : s.print.e1x;
+    if (s.taken || !(ours.contains(s.print.e1) || (e1x && ours.contains(*e1x)))) continue;
+    auto query = [id, e1 = s.print.e1, e1x](Db& db) { return state::bound_with(db, id, e1, e1x); };
     const auto twins = co_await context_.store.run(std::move(query));
     if (twins.empty()) continue;  // a stranger's: new mail, or put there by its user
     const auto& twin = twins.front();

@@ -105,7 +105,8 @@ class MailboxLoader {
   enum class Completeness : std::uint8_t { as_it_is, strict };
   boost::asio::awaitable<void> look(imap::Session& session, Completeness completeness);
   boost::asio::awaitable<void> bind_in_doubt();
-  Seen* find_seen(const base::Fingerprint& print);
+  Seen* find_seen(const base::Fingerprint& print, const std::optional<base::DateTime>& date,
+                  bool same_date_only = false);
   std::optional<state::Outcome> bind_to_seen(const state::MessageRow& row, const base::Fingerprint& print, Seen& seen,
                                              const std::string& how);
   std::vector<state::Note> stored_notes(const state::MessageRow& row, const std::optional<base::DateTime>& date,

@@ -395,10 +395,11 @@ std::vector<MessageRow> unverified(Db& db, MailboxId mailbox, Uid after, int lim
 }
 
 std::vector<MessageRow> stale(Db& db, MailboxId mailbox, UidValidity validity) {
-  return message_rows(db.rows(MESSAGE_COLUMNS
-                              "WHERE m.mailbox=? AND m.uid_validity<>? AND m.e1 IS NOT NULL AND m.state IN (3, 4, 6, 7) "
-                              "ORDER BY m.uid",
-                              mailbox, validity));
+  return message_rows(
+      db.rows(MESSAGE_COLUMNS
+              "WHERE m.mailbox=? AND m.uid_validity<>? AND m.e1 IS NOT NULL AND m.state IN (3, 4, 6, 7) "
+              "ORDER BY m.uid",
+              mailbox, validity));
 }
 
 std::uint64_t pending(Db& db, MailboxId mailbox) {
@@ -425,20 +426,21 @@ std::vector<Uid> bound_uids_there(Db& db, AccountId account, const std::string& 
   return out;
 }
 
-std::unordered_set<Digest, base::DigestHash> bound_e1(Db& db, MailboxId mailbox) {
+std::unordered_set<Digest, base::DigestHash> bound_contents(Db& db, MailboxId mailbox) {
   std::unordered_set<Digest, base::DigestHash> out;
-  Rows r = db.rows("SELECT e1 FROM message WHERE mailbox=? AND target_uid IS NOT NULL", mailbox);
+  Rows r = db.rows("SELECT e1, e1x FROM message WHERE mailbox=? AND target_uid IS NOT NULL", mailbox);
   while (r.next())
-    if (const auto e1 = r.digest(0)) out.insert(*e1);
+    for (const int column : {0, 1})
+      if (const auto digest = r.digest(column)) out.insert(*digest);
   return out;
 }
 
-std::vector<Twin> bound_with(Db& db, MailboxId mailbox, const Digest& e1) {
+std::vector<Twin> bound_with(Db& db, MailboxId mailbox, const Digest& e1, const std::optional<Digest>& e1x) {
   std::vector<Twin> out;
   Rows r = db.rows(
       "SELECT m.id, m.target_uid, m.attempts, m.date, m.zone, f.names FROM message m JOIN flagset f ON f.id=m.flags "
-      "WHERE m.mailbox=? AND m.e1=? AND m.target_uid IS NOT NULL ORDER BY m.attempts DESC, m.target_uid",
-      mailbox, e1);
+      "WHERE m.mailbox=? AND (m.e1=? OR m.e1x=?) AND m.target_uid IS NOT NULL ORDER BY m.attempts DESC, m.target_uid",
+      mailbox, e1, e1x);
   while (r.next()) {
     Twin t{r.number<MessageId>(0), r.number<Uid>(1), static_cast<int>(r.integer(2)), {}, r.text(5)};
     if (!r.null(3)) t.date = DateTime{r.integer(3), static_cast<int>(r.integer(4))};

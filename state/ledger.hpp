@@ -208,7 +208,8 @@ std::vector<base::Uid> bound_uids(Db& db, MailboxId mailbox, base::Uid from, bas
 // The same for the mailbox that this account has there under that name, if any.
 std::vector<base::Uid> bound_uids_there(Db& db, AccountId account, const std::string& target_wire,
                                         base::UidValidity validity);
-std::unordered_set<Digest, base::DigestHash> bound_e1(Db& db, MailboxId mailbox);
+// E1, and E1x where there is one, of everything bound in the mailbox.
+std::unordered_set<Digest, base::DigestHash> bound_contents(Db& db, MailboxId mailbox);
 struct Twin {
   MessageId id;
   base::Uid target_uid;
@@ -216,7 +217,7 @@ struct Twin {
   std::optional<base::DateTime> date;
   std::string flags;
 };
-std::vector<Twin> bound_with(Db& db, MailboxId mailbox, const Digest& e1);
+std::vector<Twin> bound_with(Db& db, MailboxId mailbox, const Digest& e1, const std::optional<Digest>& e1x);
 
 struct Note {
   std::string kind, detail;
