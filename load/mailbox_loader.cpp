@@ -137,6 +137,10 @@ asio::awaitable<void> MailboxLoader::open_and_look() {
   u0_ = opened_.uid_next;
   unseen_from_ = mailbox_.low_water;
   co_await look(context_.target, Completeness::as_it_is);
+  // UIDs below UIDNEXT that are not shown: fresh messages may show late, and no intent tells of those that a lost state
+  // had sent. They are looked for once more by the next run.
+  if (mailbox_.low_water.value <= 1 && highest_listed_.value + 1 < opened_.uid_next.value)
+    look_again_from_ = Uid(highest_listed_.value + 1);
   co_await bind_in_doubt();
 }
 
@@ -169,6 +173,7 @@ asio::awaitable<void> MailboxLoader::look(imap::Session& session, Completeness c
   const state::MailboxId id = mailbox_.id;
   auto bound_query = [id, from, to](Db& db) { return state::bound_uids(db, id, from, to); };
   const auto bound = co_await context_.store.run(std::move(bound_query));
+  highest_listed_ = all->empty() ? Uid() : all->back().uid;
   std::set<Uid> known(used_now_.lower_bound(u0_), used_now_.end());
   known.insert(std::lower_bound(bound.begin(), bound.end(), u0_), bound.end());
   for (const auto& e : *all)
@@ -1131,6 +1136,7 @@ asio::awaitable<void> MailboxLoader::finish() {
   co_await sweep();
   auto pending_query = [id](Db& db) { return state::pending(db, id); };
   if (co_await context_.store.run(std::move(pending_query)) > 0) co_return;
+  if (look_again_from_) settled_below = std::min(settled_below, *look_again_from_);
   const state::TargetSettled s{opened_.uid_validity, settled_below, mailbox_.first_u0};
   auto save = [id, s](Db& db) {
     state::set_target_settled(db, id, s);

@@ -145,6 +145,8 @@ class MailboxLoader {
   imap::Opened opened_;
   base::Uid u0_;              // a lower bound for every message sent from now on
   base::Uid unseen_from_;     // every UID below is bound, or has been read
+  base::Uid highest_listed_;  // by the last look
+  std::optional<base::Uid> look_again_from_;
   bool unshown_ = false;      // the last look: UIDs from u0_ to UIDNEXT that nothing accounts for
   bool spends_uids_ = false;  // on what it refuses: seen by a settle that brought nothing to light
   std::unordered_map<base::Digest, std::vector<std::size_t>, base::DigestHash> by_e1_, by_e1x_;
