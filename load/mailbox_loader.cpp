@@ -66,6 +66,9 @@ std::optional<std::vector<Uid>> append_uids(const imap::Answer& answer, base::Ui
   return out;
 }
 
+// Key of the time, in seconds since 1970, when a mailbox with a gap was first met (remember_gap).
+std::string first_met(state::MailboxId id) { return fmt::format("first met {}", id.value); }
+
 }  // namespace
 
 MailboxLoader::MailboxLoader(LoadContext& context, state::MailboxRow mailbox)
@@ -123,7 +126,10 @@ asio::awaitable<void> MailboxLoader::open_and_look() {
                     "nothing was sent or changed before that.",
                     where(), mailbox_.target_validity.value, opened_.uid_validity.value, opened_.uid_next.value),
         id);
-    auto forget = [id](Db& db) { state::forget_target_uids(db, id); };
+    auto forget = [id](Db& db) {
+      state::forget_target_uids(db, id);
+      state::set_meta(db, first_met(id), "");
+    };
     co_await context_.store.run(std::move(forget));
   }
   if (first || changed) {
@@ -137,11 +143,22 @@ asio::awaitable<void> MailboxLoader::open_and_look() {
   u0_ = opened_.uid_next;
   unseen_from_ = mailbox_.low_water;
   co_await look(context_.target, Completeness::as_it_is);
-  // UIDs below UIDNEXT that are not shown: fresh messages may show late, and no intent tells of those that a lost state
-  // had sent. They are looked for once more by the next run.
-  if (mailbox_.low_water.value <= 1 && highest_listed_.value + 1 < opened_.uid_next.value)
-    look_again_from_ = Uid(highest_listed_.value + 1);
+  co_await remember_gap();
   co_await bind_in_doubt();
+}
+
+// Below the UIDNEXT of the first meeting the last UIDs are not shown: deleted, or fresh messages that show late. No
+// intent tells of those that a lost state had sent, so they are looked for until a settle has passed since then.
+asio::awaitable<void> MailboxLoader::remember_gap() {
+  if (mailbox_.low_water >= mailbox_.first_u0 || highest_before_.value + 1 >= mailbox_.first_u0.value) co_return;
+  auto met = [key = first_met(mailbox_.id), now = context_.clock.unix_seconds()](Db& db) {
+    const std::string since = state::meta(db, key);
+    if (since.empty()) state::set_meta(db, key, std::to_string(now));
+    return since.empty() ? now : std::stoll(since);
+  };
+  const auto since = std::chrono::seconds(co_await context_.store.run(std::move(met)));
+  if (std::chrono::seconds(context_.clock.unix_seconds()) - since <= context_.options.settle)
+    look_again_from_ = Uid(highest_before_.value + 1);
 }
 
 // Reads every unbound message below UIDNEXT that has not been seen yet, once. Afterwards nothing there is unknown.
@@ -173,7 +190,9 @@ asio::awaitable<void> MailboxLoader::look(imap::Session& session, Completeness c
   const state::MailboxId id = mailbox_.id;
   auto bound_query = [id, from, to](Db& db) { return state::bound_uids(db, id, from, to); };
   const auto bound = co_await context_.store.run(std::move(bound_query));
-  highest_listed_ = all->empty() ? Uid() : all->back().uid;
+  highest_before_ = Uid(from.value - 1);
+  for (const auto& e : *all)
+    if (e.uid < mailbox_.first_u0) highest_before_ = e.uid;
   std::set<Uid> known(used_now_.lower_bound(u0_), used_now_.end());
   known.insert(std::lower_bound(bound.begin(), bound.end(), u0_), bound.end());
   for (const auto& e : *all)
@@ -1145,6 +1164,14 @@ asio::awaitable<void> MailboxLoader::finish() {
   co_await context_.store.run(std::move(save));
 }
 
+asio::awaitable<bool> MailboxLoader::holds(const state::FlagChange& change) {
+  const auto read = co_await imap::read_messages(context_.target, std::vector<Uid>(1, change.target_uid),
+                                                 imap::Keep::fingerprint, base::Fingerprinter::E1x::always);
+  const auto& print = read.front().print;
+  co_return read.front().found == imap::BodyFound::whole &&
+      (change.e1 == print.e1 || (change.e1x && change.e1x == print.e1x));
+}
+
 asio::awaitable<void> MailboxLoader::bring_flags() {
   const state::MailboxId id = mailbox_.id;
   auto query = [id](Db& db) { return state::flag_changes(db, id); };
@@ -1167,6 +1194,8 @@ asio::awaitable<void> MailboxLoader::bring_flags() {
       }
       return out;
     };
+    // Not re-read since it was bound: an APPENDUID may have named a stranger's.
+    if (!c.verified && !(co_await holds(c))) continue;
     bool ok = true;
     const auto added = minus(now, before), removed = minus(before, now);
     if (!added.empty()) ok = (co_await context_.target.change_flags(c.target_uid, '+', added)).ok();

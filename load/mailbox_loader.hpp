@@ -104,6 +104,8 @@ class MailboxLoader {
   boost::asio::awaitable<void> reopen();
   enum class Completeness : std::uint8_t { as_it_is, strict };
   boost::asio::awaitable<void> look(imap::Session& session, Completeness completeness);
+  boost::asio::awaitable<void> remember_gap();
+  boost::asio::awaitable<bool> holds(const state::FlagChange& change);
   boost::asio::awaitable<void> bind_in_doubt();
   Seen* find_seen(const base::Fingerprint& print, const std::optional<base::DateTime>& date,
                   bool same_date_only = false);
@@ -145,7 +147,7 @@ class MailboxLoader {
   imap::Opened opened_;
   base::Uid u0_;              // a lower bound for every message sent from now on
   base::Uid unseen_from_;     // every UID below is bound, or has been read
-  base::Uid highest_listed_;  // by the last look
+  base::Uid highest_before_;  // shown by the last look, below first_u0
   std::optional<base::Uid> look_again_from_;
   bool unshown_ = false;      // the last look: UIDs from u0_ to UIDNEXT that nothing accounts for
   bool spends_uids_ = false;  // on what it refuses: seen by a settle that brought nothing to light

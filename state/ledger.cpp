@@ -395,11 +395,10 @@ std::vector<MessageRow> unverified(Db& db, MailboxId mailbox, Uid after, int lim
 }
 
 std::vector<MessageRow> stale(Db& db, MailboxId mailbox, UidValidity validity) {
-  return message_rows(
-      db.rows(MESSAGE_COLUMNS
-              "WHERE m.mailbox=? AND m.uid_validity<>? AND m.e1 IS NOT NULL AND m.state IN (3, 4, 7) "
-              "ORDER BY m.uid",
-              mailbox, validity));
+  return message_rows(db.rows(MESSAGE_COLUMNS
+                              "WHERE m.mailbox=? AND m.uid_validity<>? AND m.e1 IS NOT NULL AND m.state IN (3, 4, 7) "
+                              "ORDER BY m.uid",
+                              mailbox, validity));
 }
 
 std::uint64_t pending(Db& db, MailboxId mailbox) {
@@ -566,10 +565,13 @@ void add_surplus(Db& db, MailboxId mailbox, Uid uid, MessageId twin, bool remove
 std::vector<FlagChange> flag_changes(Db& db, MailboxId mailbox) {
   std::vector<FlagChange> out;
   Rows r = db.rows(
-      "SELECT m.id, m.target_uid, f.names, n.names, n.id FROM message m JOIN flagset f ON f.id=m.flags "
+      "SELECT m.id, m.target_uid, f.names, n.names, n.id, m.state=4, m.e1, m.e1x FROM message m JOIN flagset f ON "
+      "f.id=m.flags "
       "JOIN flagset n ON n.id=m.new_flags WHERE m.mailbox=? AND m.state IN (3, 4) AND m.new_flags IS NOT NULL",
       mailbox);
-  while (r.next()) out.push_back({r.number<MessageId>(0), r.number<Uid>(1), r.text(2), r.text(3), r.integer(4)});
+  while (r.next())
+    out.push_back({r.number<MessageId>(0), r.number<Uid>(1), r.text(2), r.text(3), r.integer(4), r.integer(5) != 0,
+                   r.digest(6), r.digest(7)});
   return out;
 }
 

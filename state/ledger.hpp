@@ -277,6 +277,8 @@ struct FlagChange {
   base::Uid target_uid;
   std::string before, now;
   std::int64_t now_id = 0;
+  bool verified = false;
+  std::optional<Digest> e1, e1x;
 };
 std::vector<FlagChange> flag_changes(Db& db, MailboxId mailbox);
 void flags_brought(Db& db, const std::vector<FlagChange>& changes);

@@ -1,0 +1,121 @@
+#!/usr/bin/env python3
+"""The tests tested: one defence is taken out, and the test named beside it must fail.
+
+    tests/mutants.py BUILD_FOLDER [NAME...]
+
+BUILD_FOLDER holds a finished build with tests (Ninja). A mutant is one source file compiled again with one change and
+linked before the library that has the real one; nothing in the tree or in the build is touched.
+"""
+import concurrent.futures
+import json
+import os
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+LOADER, STAGE, READER, LEDGER = "load/mailbox_loader.cpp", "pipeline/load_stage.cpp", "imap/client/reader.cpp", "state/ledger.cpp"
+
+# name: (file, what stands there, what stands there instead, test binary, tests of which one at least must fail)
+MUTANTS = {
+    "intent not recorded before sending": (LOADER, "outcomes, intents); };\n    co_await context_", "outcomes, {}); };\n    co_await context_", "test_load",
+                                           "Contract.LostAnswerIsLookedAtAndNotSentAgain"),
+    "no settle": (STAGE, "co_await clock_.sleep(settle);", "", "test_load", "Contract.CopiesThatShowOnlyAfterTheSettleBeganAreFound"),
+    "no late sweep": (LOADER, "  co_await sweep();", "", "test_load", "Contract.ZombieThatOutlivesTheSettleIsSweptAndReported"),
+    "blind retry after NO": (LOADER, "  if (!proven) {", "  if (proven) {", "test_load", "Contract.LaterLiteral*:Contract.RefusedMultiappend*"),
+    "target UIDVALIDITY ignored": (LOADER, "(mailbox_.target_validity != opened_.uid_validity || ", "(", "test_load",
+                                   "Contract.TargetMailboxMadeAnewIsBoundByContentBeforeAnythingElse"),
+    "NIL taken for a body": (READER, "if (body == BodyKind::nil) return;", "", "test_load", "Contract.MessageThatVanished*:Contract.Nil*"),
+    "short list believed": (LOADER, "if (count != opened_.exists)", "if (count > opened_.exists)", "test_load", "Contract.ShortListOfTheTargetProvesNothing"),
+    "E1x against any header": (LOADER, "if (s.taken || (rewritten && s.print.header_8bit)) continue;", "if (s.taken) continue;", "test_load",
+                               "Contract.AnotherMessageIsNeverTakenForARewrittenHeader"),
+    "APPENDUID believed": (LOADER, "credible = credible && u >= u0_ &&", "credible = credible ||", "test_load", "Contract.AppenduidThatCannotBeTrueIsNotBelieved"),
+    "MULTIAPPEND where it was not offered": (LOADER, 'items.size() > 1 && context_.target.has("MULTIAPPEND")', "items.size() > 1", "test_load",
+                                             "Contract.SameWithoutUidplus*"),
+    "LITERAL+ where it was not offered": ("imap/client/session.cpp", 'engine_.use_literals(has("LITERAL+")', "engine_.use_literals(true", "test_load",
+                                          "Contract.SameWithoutUidplus*"),
+    "surplus removed though sent once": (LOADER, "twin.attempts < 2", "twin.attempts < 0", "test_load", "Contract.UsersOwnCopyAndNewMailOnTheTargetAreNeverTouched"),
+    "surplus removed though touched": (LOADER, "else if (!untouched) {", "else if (false) {", "test_load", "Contract.SurplusIsOnlyListed*"),
+    "source UIDVALIDITY change forgets what was copied": (LOADER, "it != stale_.end() && !it->second.empty()", "false", "test_load",
+                                                          "Contract.NewUidValidityAtTheSourceCopiesNothingAgain"),
+    "repaired forms not known again": (LOADER, "{Rule::drop_mbox_line, Rule::crlf, Rule::replace_nul}) {", "{Rule::crlf}) {", "test_pipeline", "Simulator.SeedsThatOnceFailed"),
+    "UIDNEXT that moved unseen not settled": (LOADER, "if (unshown_ && !spends_uids_) {", "if (false) {", "test_pipeline", "Simulator.SeedsThatOnceFailed"),
+    "hidden before the first meeting not looked for again": (LOADER, "if (look_again_from_) settled_below", "if (false) settled_below", "test_pipeline",
+                                                             "Simulator.SeedsThatOnceFailed"),
+    "rewritten second copies not swept": (LEDGER, "for (const int column : {0, 1})", "for (const int column : {0})", "test_pipeline", "Simulator.SeedsThatOnceFailed"),
+    "UID ranges left open": ("imap/protocol/uid_set.cpp", "out += ':' + std::to_string(r.last.value);", 'out += ":*";', "test_load",
+                             "Contract.PlainMigrationIsCompleteVerifiedAndIdempotent"),
+    "read-only not enforced": ("imap/protocol/engine.cpp", "access_ == Access::read_only &&", "false &&", "test_imap", "Engine.ReadOnly*"),
+    "streamed body stored before its E1 is durable": (LOADER, "  co_await context_.store.run(std::move(save));\n  const auto started", "  const auto started", "test_load",
+                                                      "Contract.SourceThatDeletesAfterTheWindowLeftLeavesNoEndlessPending"),
+}
+
+
+def run(command, **options):
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", **options)
+
+
+def compile_commands(build):
+    return {str(pathlib.Path(c["file"]).relative_to(ROOT)): c for c in json.loads((build / "compile_commands.json").read_text())
+            if pathlib.Path(c["file"]).is_relative_to(ROOT)}
+
+
+def link_command(build, binary):
+    last = run(["ninja", "-C", str(build), "-t", "commands", f"tests/{binary}"]).stdout.strip().splitlines()[-1]
+    # ": && c++ ... -o tests/BINARY ... && discover the tests"
+    return next(shlex.split(part) for part in last.split(" && ") if f"-o tests/{binary}" in part)
+
+
+def try_mutant(build, commands, name):
+    """'' when a test failed as it must, else what is wrong."""
+    source, old, new, binary, tests = MUTANTS[name]
+    text = (ROOT / source).read_text()
+    if text.count(old) != 1:
+        return f"{old!r} stands {text.count(old)} times in {source}; bring the mutant up to date"
+    with tempfile.TemporaryDirectory() as folder:
+        mutated, object_file, executable = (pathlib.Path(folder) / n for n in ("mutant.cpp", "mutant.o", binary))
+        mutated.write_text(text.replace(old, new))
+        c = commands[source]
+        arguments = shlex.split(c["command"])
+        if "ccache" in arguments[0]:
+            arguments = arguments[1:]
+        arguments = [a for a in arguments if not re.fullmatch(r"-O\d|-Werror|-g\d?", a)]
+        arguments[arguments.index("-o") + 1] = str(object_file)
+        arguments[arguments.index("-c") + 1] = str(mutated)
+        compiled = run(arguments + ["-O0", "-w"], cwd=c["directory"])
+        if compiled.returncode:
+            return "does not compile: " + compiled.stdout[-2000:]
+        link = link_command(build, binary)
+        at = link.index("-o")
+        link[at + 1] = str(executable)
+        linked = run(link[:at] + [str(object_file)] + link[at:], cwd=build)
+        if linked.returncode:
+            return "does not link: " + linked.stdout[-2000:]
+        try:
+            ran = run([str(executable), f"--gtest_filter={tests}"], timeout=300, env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"})
+        except subprocess.TimeoutExpired:
+            return ""
+        if " 0 tests" in ran.stdout.split("[==========]")[1]:
+            return f"no test is called {tests}"
+        return "" if ran.returncode else f"nobody noticed: {tests} passed"
+
+
+def main():
+    build = pathlib.Path(sys.argv[1]).resolve()
+    names = sys.argv[2:] or list(MUTANTS)
+    commands = compile_commands(build)
+    width = max(map(len, names))
+    bad = 0
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        for name, wrong in zip(names, pool.map(lambda n: try_mutant(build, commands, n), names)):
+            print(f"{name:{width}}  {'caught by ' + MUTANTS[name][4] if not wrong else 'NOT CAUGHT: ' + wrong}", flush=True)
+            bad += bool(wrong)
+    print(f"{len(names) - bad} of {len(names)} mutants were caught.")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
