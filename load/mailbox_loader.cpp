@@ -66,6 +66,8 @@ std::optional<std::vector<Uid>> append_uids(const imap::Answer& answer, base::Ui
   return out;
 }
 
+constexpr std::uint32_t kFresh = 1000;  // UIDs: no more than these are looked at twice
+
 // Key of the time, in seconds since 1970, when a mailbox with a gap was first met (remember_gap).
 std::string first_met(state::MailboxId id) { return fmt::format("first met {}", id.value); }
 
@@ -147,18 +149,17 @@ asio::awaitable<void> MailboxLoader::open_and_look() {
   co_await bind_in_doubt();
 }
 
-// Below the UIDNEXT of the first meeting the last UIDs are not shown: deleted, or fresh messages that show late. No
-// intent tells of those that a lost state had sent, so they are looked for until a settle has passed since then.
+// Among the last UIDs below the UIDNEXT of the first meeting one is not shown: deleted, or fresh and late to show. No
+// intent tells of what a lost state had sent, so the next run looks again, until a settle has passed since then.
 asio::awaitable<void> MailboxLoader::remember_gap() {
-  if (mailbox_.low_water >= mailbox_.first_u0 || highest_before_.value + 1 >= mailbox_.first_u0.value) co_return;
+  if (gap_ >= mailbox_.first_u0) co_return;
   auto met = [key = first_met(mailbox_.id), now = context_.clock.unix_seconds()](Db& db) {
     const std::string since = state::meta(db, key);
     if (since.empty()) state::set_meta(db, key, std::to_string(now));
     return since.empty() ? now : std::stoll(since);
   };
   const auto since = std::chrono::seconds(co_await context_.store.run(std::move(met)));
-  if (std::chrono::seconds(context_.clock.unix_seconds()) - since <= context_.options.settle)
-    look_again_from_ = Uid(highest_before_.value + 1);
+  if (std::chrono::seconds(context_.clock.unix_seconds()) - since <= context_.options.settle) look_again_from_ = gap_;
 }
 
 // Reads every unbound message below UIDNEXT that has not been seen yet, once. Afterwards nothing there is unknown.
@@ -190,9 +191,9 @@ asio::awaitable<void> MailboxLoader::look(imap::Session& session, Completeness c
   const state::MailboxId id = mailbox_.id;
   auto bound_query = [id, from, to](Db& db) { return state::bound_uids(db, id, from, to); };
   const auto bound = co_await context_.store.run(std::move(bound_query));
-  highest_before_ = Uid(from.value - 1);
+  gap_ = std::max(from, Uid(mailbox_.first_u0.value > kFresh ? mailbox_.first_u0.value - kFresh : 1));
   for (const auto& e : *all)
-    if (e.uid < mailbox_.first_u0) highest_before_ = e.uid;
+    if (e.uid == gap_) gap_ = Uid(gap_.value + 1);
   std::set<Uid> known(used_now_.lower_bound(u0_), used_now_.end());
   known.insert(std::lower_bound(bound.begin(), bound.end(), u0_), bound.end());
   for (const auto& e : *all)

@@ -145,9 +145,9 @@ class MailboxLoader {
   LoadContext& context_;
   state::MailboxRow mailbox_;
   imap::Opened opened_;
-  base::Uid u0_;              // a lower bound for every message sent from now on
-  base::Uid unseen_from_;     // every UID below is bound, or has been read
-  base::Uid highest_before_;  // shown by the last look, below first_u0
+  base::Uid u0_;           // a lower bound for every message sent from now on
+  base::Uid unseen_from_;  // every UID below is bound, or has been read
+  base::Uid gap_;          // first UID of the freshest below first_u0 that the last look did not show; first_u0: none
   std::optional<base::Uid> look_again_from_;
   bool unshown_ = false;      // the last look: UIDs from u0_ to UIDNEXT that nothing accounts for
   bool spends_uids_ = false;  // on what it refuses: seen by a settle that brought nothing to light
