@@ -170,8 +170,7 @@ std::string Session::without_password(std::string text) const {
   }
   const std::string sasl = std::string("\0", 1) + options_.user + std::string("\0", 1) + plain;
   for (const auto& form : {quoted, plain, base::base64_encode(sasl), base::base64_encode(plain)})
-    for (std::size_t at = 0; !form.empty() && (at = text.find(form, at)) != std::string::npos; at += 3)
-      text.replace(at, form.size(), "***");
+    text = base::masked(std::move(text), form);
   return text;
 }
 
@@ -234,8 +233,7 @@ asio::awaitable<Answer> Session::present_master_password() {
     return sent = base::hex({reinterpret_cast<char*>(digest), n});
   };
   Answer answer = co_await run_challenged(Command(Verb::x_masterauth), std::move(reply));
-  for (std::size_t at = 0; !sent.empty() && (at = answer.tagged.text.find(sent, at)) != std::string::npos; at += 3)
-    answer.tagged.text.replace(at, sent.size(), "***");
+  answer.tagged.text = base::masked(std::move(answer.tagged.text), sent);
   if (is_transient(answer.tagged)) co_return answer;
   if (!answer.ok())
     throw base::Failed(

@@ -254,10 +254,7 @@ asio::awaitable<void> ApiClient::log_in() {
     if (e.kind == ApiError::unknown)
       throw base::Failed({Scope::run, Remedy::retry_later, fmt::format("Could not log in to {}: {}", where(), e.text)});
     // Some servers repeat what they were given.
-    std::string words = e.text;
-    const std::string password(settings_.password.reveal());
-    for (std::size_t at = 0; !password.empty() && (at = words.find(password, at)) != std::string::npos; at += 3)
-      words.replace(at, password.size(), "***");
+    const std::string words = base::masked(e.text, settings_.password.reveal());
     throw base::Failed(
         {Scope::run, Remedy::ask_admin,
          fmt::format("Log-in as {} to {} was refused: server said {}. It is not tried again. Check "
