@@ -81,7 +81,7 @@ asio::awaitable<void> Migration::connect_target() {
     picture.users[d.name] = co_await admin.users(d.id);
     std::vector<std::string> fresh;
     for (const auto& a : accounts) {
-      const std::string login = base::lower(a.target_login.substr(0, a.target_login.rfind('@')));
+      const std::string login = base::lower(extract::local_part_of(a.target_login));
       const auto& there = picture.users[d.name];
       if (a.skip.empty() && a.post_office == d.post_office &&
           std::none_of(there.begin(), there.end(), [&](const auto& u) { return u.login == login; }))
@@ -318,7 +318,7 @@ asio::awaitable<void> Migration::verify_server(VerifyResult* result, bool all) {
   std::set<std::string> seen_domain;  // where one address each is enough
   for (const auto& a : accounts) {
     if (!selected(a.address) || !a.skip.empty()) continue;
-    const std::string login = base::lower(a.target_login.substr(0, a.target_login.rfind('@')));
+    const std::string login = base::lower(extract::local_part_of(a.target_login));
     const auto office =
         std::find_if(offices.begin(), offices.end(), [&](const auto& p) { return p.name == a.post_office; });
     if (office == offices.end() || office->domains.empty()) continue;
