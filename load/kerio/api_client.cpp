@@ -125,11 +125,18 @@ asio::awaitable<ApiClient::Reply> ApiClient::post(std::string body) {
         throw base::Failed(
             {Scope::run, Remedy::reconnect,
              fmt::format("The reply of {} did not end within {} s.", where(), settings_.endpoint.silence.count())});
-      if (unread_.empty()) {
-        const auto n = co_await transport_->read_some(asio::buffer(inbox));
-        unread_.assign(inbox.data(), n);
-      }
       boost::system::error_code ec;
+      if (unread_.empty()) {
+        try {
+          const auto n = co_await transport_->read_some(asio::buffer(inbox));
+          unread_.assign(inbox.data(), n);
+        } catch (const base::Failed&) {
+          // A body without a length ends with the connection (RFC 9112 §6.3); one that was cut short is no JSON.
+          parser.put_eof(ec);
+          if (!parser.is_done()) throw;
+          break;
+        }
+      }
       const auto used = parser.put(asio::buffer(unread_), ec);
       unread_.erase(0, used);
       if (ec == http::error::need_more) {

@@ -182,6 +182,57 @@ TEST_F(KerioApi, AnExpiredSessionIsOpenedAnewOnce) {
   EXPECT_EQ(server.seen.size(), 4u) << "not for ever";
 }
 
+// A server that forgets every session: once for each call, a page of a list is one.
+TEST_F(KerioApi, ASessionThatExpiresWithEveryCallEndsInASentence) {
+  int left = 50;  // if it were asked for ever
+  server.result = [&](const Exchange&) {
+    if (left-- == 0) return json::object();
+    return json::object{{"error", json::object{{"code", -32001}, {"message", "Session expired."}}}};
+  };
+  const auto e = run([](ApiClient* api) -> asio::awaitable<void> {
+    Admin admin(*api);
+    (void)co_await admin.domains();
+  });
+  EXPECT_EQ(server.methods(),
+            (std::vector<std::string>{"Session.login", "Domains.get", "Session.login", "Domains.get"}));
+  EXPECT_EQ(e.scope, base::Scope::run);
+  EXPECT_EQ(
+      e.text,
+      "the administration of kerio.example:4040 could not be asked for domains, aliases, password policy, quotas, "
+      "clean-out rules, our marks (Domains.get): server said Session expired. (error -32001). Run again; what was "
+      "done is on record.");
+}
+
+// RFC 9112 §6.3: without a length it ends with the connection.
+TEST_F(KerioApi, AnAnswerWithoutALengthIsReadToTheEndOfTheConnection) {
+  const auto made_one = [this](const std::string& header, const std::string& body) {
+    server.http = [=](const Exchange& e) { return e.method == "Session.login" ? std::string() : header + body; };
+    server.seen.clear();
+    server.connections = 0;
+    std::vector<Made> made;
+    const auto e = run([&made](ApiClient* api) -> asio::awaitable<void> {
+      std::vector<std::pair<std::string, std::string>> one;
+      one.emplace_back("a.example", "");
+      Admin admin(*api);
+      made = co_await admin.create_domains(one);
+      json::object none;
+      (void)co_await api->call(Call::server_get_version, none);
+    });
+    EXPECT_EQ(e.text, "");
+    return made.front();
+  };
+  const std::string answer = R"({"jsonrpc":"2.0","id":2,"result":{"result":[{"inputIndex":0,"id":"d"}],"errors":[]}})";
+  EXPECT_EQ(made_one("HTTP/1.1 200 OK\r\n\r\n", answer).id, "d");
+  EXPECT_GT(server.connections, 1) << "the connection is over, and a new one is opened";
+  EXPECT_EQ(made_one("HTTP/1.0 200 OK\r\n\r\n", answer).id, "d");
+  EXPECT_EQ(made_one("HTTP/1.1 413 x\r\n\r\n", "").error.kind, ApiError::too_large);
+  EXPECT_EQ(made_one("HTTP/1.1 200 OK\r\n\r\n", answer.substr(0, answer.size() - 1)).error.kind, ApiError::unknown)
+      << "cut short";
+  EXPECT_EQ(made_one("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", answer).error.kind, ApiError::unknown)
+      << "shorter than it said";
+  EXPECT_EQ(made_one("HTTP/1.1 200 OK\r\nX: ", "").error.kind, ApiError::unknown) << "ended in the header";
+}
+
 TEST_F(KerioApi, ReadingIsRepeatedWhenTheReplyIsLostAndWritingNever) {
   int lost = 1;
   server.http = [&](const Exchange& e) {
