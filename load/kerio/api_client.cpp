@@ -132,8 +132,8 @@ asio::awaitable<ApiClient::Reply> ApiClient::post(std::string body) {
           unread_.assign(inbox.data(), n);
         } catch (const base::Failed&) {
           // A body without a length ends with the connection (RFC 9112 §6.3); one that was cut short is no JSON.
+          if (!parser.need_eof()) throw;
           parser.put_eof(ec);
-          if (!parser.is_done()) throw;
           break;
         }
       }
