@@ -206,7 +206,10 @@ TEST_F(KerioApi, ASessionThatExpiresWithEveryCallEndsInASentence) {
 // RFC 9112 §6.3: without a length it ends with the connection.
 TEST_F(KerioApi, AnAnswerWithoutALengthIsReadToTheEndOfTheConnection) {
   const auto made_one = [this](const std::string& header, const std::string& body) {
-    server.http = [=](const Exchange& e) { return e.method == "Session.login" ? std::string() : header + body; };
+    server.http = [=, this](const Exchange& e) {
+      if (e.method != "Session.login" && header.empty()) server.lose_next = true;
+      return e.method == "Session.login" ? std::string() : header + body;
+    };
     server.seen.clear();
     server.connections = 0;
     std::vector<Made> made;
@@ -219,18 +222,18 @@ TEST_F(KerioApi, AnAnswerWithoutALengthIsReadToTheEndOfTheConnection) {
       (void)co_await api->call(Call::server_get_version, none);
     });
     EXPECT_EQ(e.text, "");
-    return made.front();
+    return made.front().id.empty() ? made.front().error.text : "made";
   };
   const std::string answer = R"({"jsonrpc":"2.0","id":2,"result":{"result":[{"inputIndex":0,"id":"d"}],"errors":[]}})";
-  EXPECT_EQ(made_one("HTTP/1.1 200 OK\r\n\r\n", answer).id, "d");
+  EXPECT_EQ(made_one("HTTP/1.1 200 OK\r\n\r\n", answer), "made");
   EXPECT_GT(server.connections, 1) << "the connection is over, and a new one is opened";
-  EXPECT_EQ(made_one("HTTP/1.0 200 OK\r\n\r\n", answer).id, "d");
-  EXPECT_EQ(made_one("HTTP/1.1 413 x\r\n\r\n", "").error.kind, ApiError::too_large);
-  EXPECT_EQ(made_one("HTTP/1.1 200 OK\r\n\r\n", answer.substr(0, answer.size() - 1)).error.kind, ApiError::unknown)
-      << "cut short";
-  EXPECT_EQ(made_one("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", answer).error.kind, ApiError::unknown)
-      << "shorter than it said";
-  EXPECT_EQ(made_one("HTTP/1.1 200 OK\r\nX: ", "").error.kind, ApiError::unknown) << "ended in the header";
+  EXPECT_EQ(made_one("HTTP/1.0 200 OK\r\n\r\n", answer), "made");
+  EXPECT_EQ(made_one("HTTP/1.1 413 x\r\n\r\n", ""), "HTTP 413: the request is too large");
+  EXPECT_EQ(made_one("HTTP/1.1 200 OK\r\n\r\n", answer.substr(0, answer.size() - 1)), "the answer is no JSON");
+  for (const char* short_of_it : {"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", "HTTP/1.1 200 OK\r\nX: ", ""})
+    EXPECT_EQ(made_one(short_of_it, std::string_view(short_of_it).ends_with("\n") ? answer : ""),
+              "The connection was lost.")
+        << short_of_it;
 }
 
 TEST_F(KerioApi, ReadingIsRepeatedWhenTheReplyIsLostAndWritingNever) {
@@ -510,11 +513,15 @@ class Provisioning : public KerioApi {
   asio::awaitable<void> work(ApiClient* api, state::Store* store, std::vector<WantedDomain> wanted_domains,
                              std::vector<WantedAccount> accounts) {
     Admin admin(*api);
-    Provisioner::Context context{*store, clock, std::chrono::milliseconds(1000), {}, {}, {}};
+    Provisioner::Context context{*store, clock, std::chrono::milliseconds(1000), {}, {}, {}, {}};
     context.event = [](const std::string&, const std::string&) {};
     context.stopping = [] { return false; };
     context.keep_new_password = [this](const std::string& a, const base::Secret& p) {
       kept.push_back(a + " " + std::string(p.reveal()));
+    };
+    context.drop_new_password = [this](const std::string& a) {
+      ASSERT_TRUE(!kept.empty() && kept.back().starts_with(a + " ")) << "the one kept last";
+      kept.pop_back();
     };
     Provisioner p(admin, std::move(context));
     errors.merge(co_await p.domains(std::move(wanted_domains)));
@@ -624,6 +631,37 @@ TEST_F(Provisioning, AFailureThatIsNotThePasswordsCostsNoPassword) {
   EXPECT_TRUE(errors.empty());
   EXPECT_EQ(users.size(), 1u);
   EXPECT_TRUE(kept.empty()) << "its own password is good";
+}
+
+TEST_F(Provisioning, AGeneratedPasswordThatIsRefusedTooIsNobodysPassword) {
+  server.result = [honest = server.result](const Exchange& e) {
+    const auto* list = e.method == "Users.create" ? e.params.if_contains("users") : nullptr;
+    if (list == nullptr || list->as_array().front().at("loginName").as_string() != "u1") return honest(e);
+    return json::parse(R"({"result":[],"errors":[{"inputIndex":0,"code":1000,"message":"never"}]})").as_object();
+  };
+  auto p = people(3);
+  for (const int i : {0, 2}) p[static_cast<std::size_t>(i)].password = base::Secret("bad");
+  most_items = 1;
+  EXPECT_EQ(provision({north()}, std::move(p)).text, "");
+  EXPECT_EQ(users.size(), 2u);
+  ASSERT_EQ(errors.size(), 1u);
+  EXPECT_NE(errors["u1@north.example"].find("never"), std::string::npos) << errors.begin()->second;
+  EXPECT_EQ(kept, (std::vector<std::string>{"u0@north.example Generated-1", "u2@north.example Generated-1"}));
+}
+
+TEST_F(Provisioning, AnAccountThatWasMadeAfterAllKeepsItsOwnPassword) {
+  int failures = 1;
+  server.result = [honest = server.result, &failures](const Exchange& e) {
+    auto answer = honest(e);
+    if (e.method != "Users.create" || failures-- <= 0) return answer;
+    return json::parse(R"({"result":[],"errors":[{"inputIndex":0,"code":1000,"message":"carried out, in truth"}]})")
+        .as_object();
+  };
+  EXPECT_EQ(provision({north()}, people(1)).text, "");
+  EXPECT_TRUE(errors.empty()) << errors.begin()->second;
+  EXPECT_EQ(users.size(), 1u);
+  EXPECT_TRUE(kept.empty()) << "it was made with its own";
+  EXPECT_NE(states().find("account u0@north.example 1 u:u0"), std::string::npos) << states();
 }
 
 TEST_F(Provisioning, APasswordThatTheServerRepeatsIsNotWrittenDown) {
