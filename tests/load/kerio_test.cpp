@@ -661,6 +661,7 @@ TEST_F(Provisioning, AnAccountThatWasMadeAfterAllKeepsItsOwnPassword) {
   EXPECT_TRUE(errors.empty()) << errors.begin()->second;
   EXPECT_EQ(users.size(), 1u);
   EXPECT_TRUE(kept.empty()) << "it was made with its own";
+  EXPECT_EQ(calls("Domains.generatePassword"), 0u);
   EXPECT_NE(states().find("account u0@north.example 1 u:u0"), std::string::npos) << states();
 }
 
