@@ -456,7 +456,7 @@ class OwnPasswords(KerioSandbox):
         master = self.dir / "master"
         master.write_text("m4ster\n")
         master.chmod(0o600)
-        for jobs in (1, 4):
+        for jobs in (1, 4, 8):
             with self.subTest(jobs=jobs):
                 self.restart()
                 self.migrate("--target-master-pass-file", master)
