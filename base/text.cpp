@@ -129,6 +129,13 @@ std::string printable(std::string_view s) {
   return out;
 }
 
+std::string masked(std::string text, std::string_view secret) {
+  if (secret.empty()) return text;
+  for (std::size_t at = 0; (at = text.find(secret, at)) != std::string::npos; at += 3)
+    text.replace(at, secret.size(), "***");
+  return text;
+}
+
 std::string human_octets(std::uint64_t octets) {
   static constexpr std::array<const char*, 5> kUnits = {"KiB", "MiB", "GiB", "TiB", "PiB"};
   if (octets < 1024) return fmt::format("{} B", octets);

@@ -82,6 +82,10 @@ class Migration {
   // R11-R13: each of the servers answers on its IMAP port, or nothing begins. Nobody logs in.
   boost::asio::awaitable<void> probe_servers(bool source, bool target);
   boost::asio::awaitable<void> extract();
+  // Accounts, by address, that a plan skips for what went wrong when it was made: if that is still the last word on
+  // one, the next plan() skips it, too. Without, a load that takes no inventory would not know of it, and call the plan
+  // stale.
+  boost::asio::awaitable<void> leave_out(std::map<std::string, std::string> reasons);
   // Of the accounts selected; the inventory must be there.
   boost::asio::awaitable<Plan> plan();
   boost::asio::awaitable<void> load(Plan plan);
@@ -132,6 +136,7 @@ class Migration {
   boost::asio::awaitable<void> provision(const Plan* plan);
   load::NameRules name_rules() const;
   void keep_new_password(const std::string& address, const base::Secret& password);
+  void drop_new_password(const std::string& address);
   void read_new_passwords();
   boost::asio::awaitable<void> wait_before_log_in(Side side);
   boost::asio::awaitable<void> for_each_account(std::vector<state::AccountRow> accounts,
@@ -181,7 +186,9 @@ class Migration {
   bool stopping_ = false;
   std::optional<state::RunId> run_;
   std::set<std::pair<Side, std::string>> refused_;  // never tried twice in one run
+  std::int64_t new_passwords_before_ = 0;           // octets of the file of new passwords before its last line
   int own_refused_ = 0;  // log-ins with an account's own password, beside the master password
+  int own_under_way_ = 0;
   int own_probes() const {
     return picture_ && picture_->server.refusals_to_block > 0 ? std::clamp(picture_->server.refusals_to_block - 1, 1, 3)
                                                               : 3;

@@ -118,6 +118,13 @@ asio::awaitable<Plan> Migration::plan() {
   co_return plan;
 }
 
+asio::awaitable<void> Migration::leave_out(std::map<std::string, std::string> reasons) {
+  auto query = [](Db& db) { return state::accounts(db); };
+  for (const auto& a : co_await store_.run(std::move(query)))
+    if (const auto r = reasons.find(a.address); r != reasons.end() && !a.error.empty() && a.error == r->second)
+      extract_errors_.emplace(a.id.value, a.error);
+}
+
 asio::awaitable<void> Migration::plan_account(PlannedAccount* planned, state::AccountRow account) {
   std::function<asio::awaitable<void>()> once = [this, planned, account] { return plan_once(planned, account); };
   const std::string error = co_await supervise(account.address, std::move(once));

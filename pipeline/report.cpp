@@ -157,13 +157,12 @@ json::object make_report(Db& db, const VerifyResult& verified, const state::RunR
     const std::string domain = base::lower(p.domains.front());
     for (const auto& a : all_accounts) {
       if (a.post_office != p.name || !selected(a.address)) continue;
-      const std::string login = base::lower(a.target_login.substr(0, a.target_login.rfind('@')));
+      const std::string login = base::lower(extract::local_part_of(a.target_login));
       const auto* account = object("account", login + "@" + domain);
       const bool there = account != nullptr &&
                          (account->state == state::ObjectState::ours || account->state == state::ObjectState::adopted);
       for (std::size_t i = 0; i < p.domains.size(); ++i) {
-        const std::string before =
-            base::lower(a.address.substr(0, a.address.rfind('@'))) + "@" + base::lower(p.domains[i]);
+        const std::string before = base::lower(extract::local_part_of(a.address)) + "@" + base::lower(p.domains[i]);
         const std::string after = login + "@" + base::lower(p.domains[i]);
         const auto* alias = i == 0 ? nullptr : object("alias", p.domains[i]);
         std::string status;

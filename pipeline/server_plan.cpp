@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/text.hpp"
+#include "extract/config/source_config.hpp"
 
 namespace pipeline {
 
@@ -149,7 +150,7 @@ void decide_account(PlannedAccount& account, const PlannedDomain& domain, const 
   };
   if (domain.fate == Fate::fail || domain.fate == Fate::skip)
     return skip(fmt::format("Post Office {} is not migrated: {}", domain.post_office, domain.why));
-  account.login = base::lower(account.target_login.substr(0, account.target_login.rfind('@')));
+  account.login = base::lower(extract::local_part_of(account.target_login));
   if (account.login == "anyone" || account.login == "authuser")
     return skip(fmt::format("the target keeps the name \"{}\" for itself", account.login));
   const load::kerio::TargetUser* there = nullptr;

@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <fstream>
+#include <iterator>
 
 #include "base/text.hpp"
 #include "extract/config/csv.hpp"
@@ -81,7 +83,7 @@ asio::awaitable<void> Migration::connect_target() {
     picture.users[d.name] = co_await admin.users(d.id);
     std::vector<std::string> fresh;
     for (const auto& a : accounts) {
-      const std::string login = base::lower(a.target_login.substr(0, a.target_login.rfind('@')));
+      const std::string login = base::lower(extract::local_part_of(a.target_login));
       const auto& there = picture.users[d.name];
       if (a.skip.empty() && a.post_office == d.post_office &&
           std::none_of(there.begin(), there.end(), [&](const auto& u) { return u.login == login; }))
@@ -195,15 +197,17 @@ asio::awaitable<void> Migration::provision(const Plan* plan) {
   progress_.stage = "accounts";
   auto api = co_await open_administration(imap::Access::read_write);
   kerio::Admin admin(*api);
-  kerio::Provisioner::Context context{store_, clock_, settings_.load.settle, {}, {}, {}};
+  kerio::Provisioner::Context context{store_, clock_, settings_.load.settle, {}, {}, {}, {}};
   context.event = [this](const std::string& kind, const std::string& detail) {
     event(kind, detail, std::nullopt, std::nullopt);
   };
   context.stopping = [this] { return stopping_; };
-  if (settings_.generate_passwords)
+  if (settings_.generate_passwords) {
     context.keep_new_password = [this](const std::string& address, const base::Secret& p) {
       keep_new_password(address, p);
     };
+    context.drop_new_password = [this](const std::string& address) { drop_new_password(address); };
+  }
   kerio::Provisioner provisioner(admin, std::move(context));
   const auto domain_errors = co_await provisioner.domains(domains);
   for (const auto& [name, why] : domain_errors) log_->error("{}", why);
@@ -247,6 +251,7 @@ void Migration::keep_new_password(const std::string& address, const base::Secret
   for (const char c : password.reveal()) line += c == '"' ? std::string("\"\"") : std::string(1, c);
   line += "\"\n";
   const off_t before = fd >= 0 ? ::lseek(fd, 0, SEEK_END) : 0;
+  new_passwords_before_ = before;
   const bool kept =
       fd >= 0 && ::write(fd, line.data(), line.size()) == static_cast<ssize_t>(line.size()) && ::fsync(fd) == 0;
   if (fd >= 0 && !kept && ::ftruncate(fd, before) != 0) log_->error("{} ends in half a line: remove that.", path);
@@ -265,10 +270,33 @@ void Migration::keep_new_password(const std::string& address, const base::Secret
   if (c != credentials_.end()) c->second.target_password = password;
 }
 
+// Whoever hands the passwords out must not hand out one that is nobody's.
+void Migration::drop_new_password(const std::string& address) {
+  const std::string path = settings_.state + kNewPasswords;
+  if (::truncate(path.c_str(), static_cast<off_t>(new_passwords_before_)) != 0)
+    log_->error("The new password of {} in {} was not used: remove its last line.", address, path);
+}
+
+namespace {
+// A run that died while it wrote a line had not used that password yet: half a line is none.
+void drop_torn_line(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  std::string text{std::istreambuf_iterator<char>(in), {}};
+  const auto end = text.rfind('\n');
+  const auto whole = end == std::string::npos ? 0 : end + 1;
+  const bool torn = whole < text.size();
+  OPENSSL_cleanse(text.data(), text.size());
+  if (torn && ::truncate(path.c_str(), static_cast<off_t>(whole)) != 0)
+    throw base::Failed({Scope::run, Remedy::ask_admin,
+                        fmt::format("{} ends in half a line: remove that, then run again. Nothing was done.", path)});
+}
+}  // namespace
+
 // The last line of an address counts.
 void Migration::read_new_passwords() {
   const std::string path = settings_.state + kNewPasswords;
   if (::access(path.c_str(), F_OK) != 0) return;
+  drop_torn_line(path);
   const auto known = state::target_objects(store_.db());
   const auto table = base::or_throw(extract::read_csv(path));
   for (const auto& row : table.records) {
@@ -318,7 +346,7 @@ asio::awaitable<void> Migration::verify_server(VerifyResult* result, bool all) {
   std::set<std::string> seen_domain;  // where one address each is enough
   for (const auto& a : accounts) {
     if (!selected(a.address) || !a.skip.empty()) continue;
-    const std::string login = base::lower(a.target_login.substr(0, a.target_login.rfind('@')));
+    const std::string login = base::lower(extract::local_part_of(a.target_login));
     const auto office =
         std::find_if(offices.begin(), offices.end(), [&](const auto& p) { return p.name == a.post_office; });
     if (office == offices.end() || office->domains.empty()) continue;

@@ -22,6 +22,8 @@ using state::MessageState;
 
 namespace {
 
+constexpr auto kHowOthersFare = std::chrono::milliseconds(20);
+
 std::set<std::string> flag_set(const std::string& text) {
   std::set<std::string> out;
   if (!text.empty())
@@ -307,6 +309,10 @@ asio::awaitable<void> Migration::verify_all_account(VerifyResult* result, Verify
 
 // With the master password everybody gets in; that its owner does, too, is seen with the account's own.
 asio::awaitable<void> Migration::check_own_password(VerifyResult* result, state::AccountRow account) {
+  // Those under way may be refused, too.
+  while (own_under_way_ > 0 && own_refused_ + own_under_way_ >= own_probes()) co_await clock_.sleep(kHowOthersFare);
+  if (own_refused_ >= own_probes()) co_return;
+  ++own_under_way_;
   std::optional<base::Error> failed;
   try {
     auto own = co_await open_session_once(Side::target, account.address, imap::Access::read_only, LogIn::own_password);
@@ -314,6 +320,7 @@ asio::awaitable<void> Migration::check_own_password(VerifyResult* result, state:
   } catch (const base::Failed& f) {
     failed = f.error;
   }
+  --own_under_way_;
   if (!failed) co_return;
   if (failed->exit != base::Exit::login_refused) throw base::Failed(*failed);
   refused_.erase({Side::target, account.address});
@@ -329,9 +336,8 @@ asio::awaitable<void> Migration::verify_all_once(VerifyResult* result, VerifyLev
   // A visit that a lost connection ended is started anew: nothing is counted twice.
   VerifyResult mine;
   auto source = co_await open_session(Side::source, account.address, imap::Access::read_only);
-  if (const auto d = decided_.find(account.address); !settings_.master_password.empty() &&
-                                                     own_refused_ < own_probes() && d != decided_.end() &&
-                                                     d->second.fate == Fate::ours)
+  if (const auto d = decided_.find(account.address);
+      !settings_.master_password.empty() && d != decided_.end() && d->second.fate == Fate::ours)
     co_await check_own_password(&mine, account);
   auto target = co_await open_session(Side::target, account.address, imap::Access::read_only);
   std::string prefix;

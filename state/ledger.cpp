@@ -190,7 +190,8 @@ void save_objects(Db& db, const std::vector<TargetObject>& objects) {
         "INSERT INTO target_object(kind, name, parent, state, target_id, detail) VALUES(?1,?2,?3,?4,?5,?6) ON "
         "CONFLICT(kind, "
         "name) DO UPDATE SET parent=excluded.parent, state=excluded.state, "
-        "detail=CASE WHEN excluded.state=1 AND excluded.detail='' AND detail=?7 THEN detail ELSE excluded.detail END, "
+        "detail=CASE WHEN excluded.state IN (0, 1) AND excluded.detail='' AND detail=?7 THEN detail ELSE "
+        "excluded.detail END, "
         "target_id=CASE WHEN excluded.target_id<>'' THEN excluded.target_id ELSE target_id END",
         o.kind, o.name, o.parent, static_cast<int>(o.state), o.target_id, o.detail, kNewPassword);
   t.commit();

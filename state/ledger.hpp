@@ -98,7 +98,8 @@ struct TargetObject {
   ObjectState state = ObjectState::intent;
   std::string target_id, detail;
 };
-// The detail of an account that got a new password; kept when it is found to be ours.
+// The detail of an account that got a new password; kept when it is tried again with it and when it is found to be
+// ours.
 inline constexpr const char* kNewPassword = "a new password was generated";
 // In one transaction.
 void save_objects(Db& db, const std::vector<TargetObject>& objects);

@@ -109,8 +109,12 @@ base::Failed Session::lost(std::string text) const {
        fmt::format("{} ({}).", base::trim(text).ends_with('.') ? text.substr(0, text.size() - 1) : text, who_)});
 }
 
-void Session::note(const StatusLine& line) {
-  if (line.status == Status::bye) bye_ = line.verbatim();
+// A server that hangs up on a log-in may repeat it, too.
+void Session::note(StatusLine line) {
+  if (line.status != Status::bye) return;
+  line.text = without_password(std::move(line.text));
+  line.code.arguments = without_password(std::move(line.code.arguments));
+  bye_ = line.verbatim();
 }
 
 void Session::submit(Command command) {
@@ -169,9 +173,9 @@ std::string Session::without_password(std::string text) const {
     quoted += c;
   }
   const std::string sasl = std::string("\0", 1) + options_.user + std::string("\0", 1) + plain;
-  for (const auto& form : {quoted, plain, base::base64_encode(sasl), base::base64_encode(plain)})
-    for (std::size_t at = 0; !form.empty() && (at = text.find(form, at)) != std::string::npos; at += 3)
-      text.replace(at, form.size(), "***");
+  for (const auto& form : {quoted, plain, base::base64_encode(sasl), base::base64_encode(plain),
+                           std::string(options_.master_password.reveal()), std::string(digest_.reveal())})
+    text = base::masked(std::move(text), form);
   return text;
 }
 
@@ -223,19 +227,20 @@ asio::awaitable<Answer> Session::present_master_password() {
                         "The master password is only sent inside TLS: its challenge is a weak one. Leave --target-tls "
                         "at its default."});
   logging_in_ = true;
-  std::string sent;  // the digest: with it the password could be guessed at leisure
-  std::function<std::string(std::string_view)> reply = [this, &sent](std::string_view challenge) {
+  std::function<std::string(std::string_view)> reply = [this](std::string_view challenge) {
     std::string message(base::trim(challenge));
     message += options_.master_password.reveal();
     unsigned char digest[EVP_MAX_MD_SIZE];
     unsigned int n = 0;
     EVP_Digest(message.data(), message.size(), digest, &n, EVP_md5(), nullptr);
     OPENSSL_cleanse(message.data(), message.size());
-    return sent = base::hex({reinterpret_cast<char*>(digest), n});
+    std::string text = base::hex({reinterpret_cast<char*>(digest), n});
+    digest_ = base::Secret(text);
+    return text;
   };
   Answer answer = co_await run_challenged(Command(Verb::x_masterauth), std::move(reply));
-  for (std::size_t at = 0; !sent.empty() && (at = answer.tagged.text.find(sent, at)) != std::string::npos; at += 3)
-    answer.tagged.text.replace(at, sent.size(), "***");
+  answer.tagged.text = without_password(std::move(answer.tagged.text));
+  answer.tagged.code.arguments = without_password(std::move(answer.tagged.code.arguments));
   if (is_transient(answer.tagged)) co_return answer;
   if (!answer.ok())
     throw base::Failed(
@@ -256,7 +261,6 @@ asio::awaitable<void> Session::log_in() {
   // (S23).
   answer.tagged.text = without_password(std::move(answer.tagged.text));
   answer.tagged.code.arguments = without_password(std::move(answer.tagged.code.arguments));
-  bye_ = without_password(std::move(bye_));
   logging_in_ = false;
   if (!answer.ok()) {
     const bool busy = is_transient(answer.tagged);

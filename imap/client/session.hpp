@@ -134,7 +134,7 @@ class Session {
   boost::asio::awaitable<void> read_all_or_close(Sink& sink);
   boost::asio::awaitable<std::vector<ListItem>> list_all(Verb verb, const char* what);
   void submit(Command command);
-  void note(const StatusLine& line);
+  void note(StatusLine line);
   std::string without_password(std::string text) const;
   base::Failed lost(std::string text) const;
 
@@ -149,6 +149,7 @@ class Session {
   bool ready_for_body_ = false;
   std::optional<std::string> challenge_;
   bool logging_in_ = false;
+  base::Secret digest_;  // what X-MASTERAUTH was answered with: with it the password could be guessed at leisure
   std::uint64_t exists_ = 0;
   std::vector<char> inbox_;
 };

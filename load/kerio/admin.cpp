@@ -291,8 +291,7 @@ asio::awaitable<std::vector<Made>> Admin::create_users(std::string domain_id, st
   for (auto& m : made)
     for (const auto& u : users)
       for (const std::string& form : {std::string(u.password.reveal()), base::printable(u.password.reveal())})
-        for (std::size_t at = 0; !form.empty() && (at = m.error.text.find(form, at)) != std::string::npos; at += 3)
-          m.error.text.replace(at, form.size(), "***");
+        m.error.text = base::masked(std::move(m.error.text), form);
   co_return made;
 }
 

@@ -125,11 +125,18 @@ asio::awaitable<ApiClient::Reply> ApiClient::post(std::string body) {
         throw base::Failed(
             {Scope::run, Remedy::reconnect,
              fmt::format("The reply of {} did not end within {} s.", where(), settings_.endpoint.silence.count())});
-      if (unread_.empty()) {
-        const auto n = co_await transport_->read_some(asio::buffer(inbox));
-        unread_.assign(inbox.data(), n);
-      }
       boost::system::error_code ec;
+      if (unread_.empty()) {
+        try {
+          const auto n = co_await transport_->read_some(asio::buffer(inbox));
+          unread_.assign(inbox.data(), n);
+        } catch (const base::Failed&) {
+          // A body without a length ends with the connection (RFC 9112 §6.3); one that was cut short is no JSON.
+          if (!parser.need_eof()) throw;
+          parser.put_eof(ec);
+          break;
+        }
+      }
       const auto used = parser.put(asio::buffer(unread_), ec);
       unread_.erase(0, used);
       if (ec == http::error::need_more) {
@@ -254,10 +261,7 @@ asio::awaitable<void> ApiClient::log_in() {
     if (e.kind == ApiError::unknown)
       throw base::Failed({Scope::run, Remedy::retry_later, fmt::format("Could not log in to {}: {}", where(), e.text)});
     // Some servers repeat what they were given.
-    std::string words = e.text;
-    const std::string password(settings_.password.reveal());
-    for (std::size_t at = 0; !password.empty() && (at = words.find(password, at)) != std::string::npos; at += 3)
-      words.replace(at, password.size(), "***");
+    const std::string words = base::masked(e.text, settings_.password.reveal());
     throw base::Failed(
         {Scope::run, Remedy::ask_admin,
          fmt::format("Log-in as {} to {} was refused: server said {}. It is not tried again. Check "

@@ -263,6 +263,10 @@ asio::awaitable<std::map<std::string, std::string>> Provisioner::accounts(std::s
             context_.event("account created", name + " (at the second try)");
             continue;
           }
+          if (again.error.kind == ApiError::refused && again.error.code == kExists) {
+            open.push_back(w);  // it is there after all, with its own password: whose it is, the next round sees
+            continue;
+          }
           if (again.error.kind == ApiError::unknown) {
             errors[w.address] =
                 fmt::format("It is not known whether the account {} was made: {}. Run again.", name, words);
@@ -296,17 +300,21 @@ asio::awaitable<Made> Provisioner::with_new_password(std::string domain, std::st
     if (!own) {
       wanted.password = co_await admin_.generate_password(domain_id);
       if (wanted.password.empty()) co_return Made{{}, {ApiError::refused, 0, "no password was generated"}};
-      context_.keep_new_password(wanted.address, wanted.password);
+      // In this order: a line in the file that the ledger knows nothing of would be followed by a second one.
       std::vector<TargetObject> intent;
       intent.push_back({"account", full(wanted.login, domain), domain, ObjectState::intent, {}, state::kNewPassword});
       co_await save(std::move(intent));
+      context_.keep_new_password(wanted.address, wanted.password);
     }
     std::vector<NewUser> items;
     items.push_back({wanted.login, wanted.full_name, with_mark({}, wanted.address), wanted.password});
     const auto made = co_await admin_.create_users(domain_id, std::move(items));
+    const auto& m = made.front();
+    const bool refused = m.id.empty() && m.error.kind == ApiError::refused;
     // Refused with its own: on to a new one. A lost reply is looked at by the next run: the intent is on record.
-    if (own && made.front().id.empty() && made.front().error.kind == ApiError::refused) continue;
-    co_return made.front();
+    if (own && refused && m.error.code != kExists) continue;
+    if (!own && refused) context_.drop_new_password(wanted.address);
+    co_return m;
   }
   co_return Made{};
 }

@@ -38,6 +38,8 @@ class Provisioner {
     // A refused password is replaced by a new one. The function keeps it, durably, before it is used; empty: not
     // wanted.
     std::function<void(const std::string& address, const base::Secret& password)> keep_new_password;
+    // The one kept last was refused as well: it is nobody's password.
+    std::function<void(const std::string& address)> drop_new_password;
   };
   Provisioner(Admin& admin, Context context) : admin_(admin), context_(std::move(context)) {}
 

@@ -164,11 +164,16 @@ asio::awaitable<void> apply_saved_plan(Stages* s) {
                         s->line.plan ? fmt::format("There is no plan {}. \"4d2kms plan\" makes one.", *s->line.plan)
                                      : "There is no plan yet. \"4d2kms plan\" makes one.",
                         Exit::usage});
+  auto was = json::parse(saved->content).as_object();
+  std::map<std::string, std::string> left_out;
+  for (const auto& a : was.at("accounts").as_array())
+    if (const auto* reason = a.as_object().if_contains("reason"))
+      left_out.emplace(a.as_object().at("account").as_string(), reason->as_string());
+  co_await s->m.leave_out(std::move(left_out));
   s->planned = co_await s->m.plan();
   s->plan_id = saved->id;
   std::string what;
   // With --only or --exclude that part of the plan counts.
-  auto was = json::parse(saved->content).as_object();
   if (fingerprint(*s->planned) == saved->fingerprint && vanished(was, to_json(*s->planned)).empty()) co_return;
   const bool part = !s->m.settings().only.empty() || !s->m.settings().exclude.empty();
   auto& all = was.at("accounts").as_array();

@@ -12,6 +12,13 @@ TEST(Printable, ControlCharactersAndBrokenUtf8AreEscapedAndTheRestIsKept) {
   EXPECT_EQ(base::printable("\xed\xa0\x80"), "\\xED\\xA0\\x80") << "surrogates are not UTF-8";
 }
 
+TEST(Masked, TheSecretIsGoneWhereverItStandsAndNothingElse) {
+  EXPECT_EQ(base::masked("no: s3cret, s3crets3cret", "s3cret"), "no: ***, ******");
+  EXPECT_EQ(base::masked("nothing here", "s3cret"), "nothing here");
+  EXPECT_EQ(base::masked("no password is no secret", ""), "no password is no secret");
+  EXPECT_EQ(base::masked("a * b", "*"), "a *** b") << "and it ends";
+}
+
 TEST(Glob, StarsAndQuestionMarksMatchTheWholeTextWithoutRegardToCase) {
   EXPECT_TRUE(base::glob_match("*@north.example", "Jane@North.example"));
   EXPECT_TRUE(base::glob_match("j?ne@*", "jane@x"));

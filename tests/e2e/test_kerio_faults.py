@@ -1,5 +1,5 @@
 """Each switch and each fault of the Kerio double: the right thing is given up, everything else is done, one clear sentence."""
-import json, os, random, shutil, subprocess, sys, time
+import csv, json, os, random, re, shutil, subprocess, sys, time
 import support
 from kerio_sandbox import KerioSandbox
 from support import FIXTURES, PROGRAM, SANITIZED
@@ -120,6 +120,196 @@ class Faults(KerioSandbox):
                     self.double.control(f"fault api {call} 1 lost")
                 self.expect_all(self.migrate())
 
+    def test_an_object_whose_fate_is_not_known_is_not_done(self):
+        for call, says in (("Domains.create", "1 domain or alias not made"), ("Users.create", "3 accounts with an error")):
+            with self.subTest(call):
+                self.restart()
+                self.double.control(f"fault api {call} * 500")
+                r = self.migrate(exit=3)
+                self.assertIn(says, r["verdict"]["sentence"])
+                self.assertEqual([d["state"] for d in r["domains"] if d["name"] == "north.example"], ["unknown" if "Domains" in call else "ours"])
+                self.assertTrue(all("HTTP 500" in a["error"] for a in r["accounts"]), r["accounts"])
+                # Nothing is made here, so that it is still not known.
+                r = self.report("verify", exit=3)
+                self.assertEqual(len([p for p in r["problems"] if "has no account on the target" in p]), 3, r["problems"])
+                self.double.control("clear-faults")
+                self.expect_all(self.migrate())
+
+    def test_addresses_that_could_not_be_checked_are_a_problem_and_the_log_in_is_tried_again(self):
+        # Three log-ins to the administration: look, make, check. One that fails costs a moment.
+        self.double.control("fault api Session.login 3 503")
+        r = self.migrate()
+        self.assertEqual(len([c for c in self.double.calls() if c["method"] == "Session.login"]), 4)
+        self.assertFalse(r["problems"])
+        self.restart()
+        for n in range(3, 7):
+            self.double.control(f"fault api Session.login {n} 503")
+        r = self.migrate(exit=3)
+        self.assertIn("1 place not verified", r["verdict"]["sentence"])
+        self.assertIn("The addresses could not be checked: Could not log in", r["problems"][0])
+        self.assertEqual(r["books"]["bound"], 36, "the mail is there all the same")
+        # verify: no verdict at all.
+        self.double.control("clear-faults")
+        for n in range(2, 6):
+            self.double.control(f"fault api Session.login {n} 503")
+        self.assertEqual(self.tool("verify", "--json", exit=1), "")
+        self.assertIn("HTTP 503", self.said)
+        self.double.control("clear-faults")
+        self.report("verify")
+
+    def new_passwords(self):
+        """By address; each once."""
+        path = self.state / "new-passwords.csv"
+        self.assertEqual(path.stat().st_mode & 0o777, 0o600)
+        with open(path, newline="") as f:
+            rows = list(csv.reader(f))
+        self.assertEqual(len(rows), len({r[0] for r in rows}), rows)
+        return dict(rows)
+
+    def strict_domain(self):
+        self.double.control("domain north.example=nord.example")
+        self.double.control("set north.example password_complexity on")
+        self.double.control("set north.example password_minimum 14")  # all three are too short
+
+    def test_half_a_line_of_the_new_passwords_is_dropped_by_the_next_run(self):
+        self.strict_domain()
+        adopt = ["--existing-domain", "adopt", "--on-refused-password", "generate"]
+        self.migrate(*adopt, "--only", "anna@*")
+        anna = self.new_passwords()["anna@north.example"]
+        # It died while it wrote the next: before, in and after the password. None of these was used.
+        path = self.state / "new-passwords.csv"
+        for torn in (b'"bj', b'"bjorn@north.example","Half-', b'"bjorn@north.example","Whole-1234567"', b"\0\0\0"):
+            with self.subTest(torn):
+                with open(path, "ab") as f:
+                    f.write(torn)
+                self.migrate(*adopt, "--only", "anna@*")
+                self.assertEqual(self.new_passwords(), {"anna@north.example": anna})
+        with open(path, "ab") as f:
+            f.write(b'"bjorn@north.example","Half-')
+        r = self.migrate(*adopt)
+        new = self.new_passwords()
+        self.assertEqual(sorted(new), ADDRESSES)
+        self.assertEqual(new["anna@north.example"], anna)
+        for address, password in new.items():
+            self.log_in(address, password).logout()
+        self.assertEqual(r["books"]["pending"], 0)
+
+    def test_killed_between_a_new_password_and_its_account(self):
+        adopt = ["--existing-domain", "adopt", "--on-refused-password", "generate"]
+        for fault in ("freeze", "frozen"):
+            with self.subTest(fault):
+                self.restart()
+                self.strict_domain()
+                # All in one batch, then anna alone with her own, then with a new one.
+                self.double.control(f"fault api Users.create 3 {fault}")
+                p = subprocess.Popen([str(a) for a in self.argv("run", "--quiet", *adopt)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                try:
+                    while p.poll() is None and not any(c["struck"] for c in self.double.calls()):
+                        time.sleep(0.01)
+                finally:
+                    p.kill()
+                    p.wait()
+                first = self.new_passwords()
+                self.assertEqual(list(first), ["anna@north.example"])
+                self.double.control("clear-faults")
+                self.assertEqual(self.migrate(*adopt)["books"]["pending"], 0)
+                new = self.new_passwords()
+                self.assertEqual(sorted(new), ADDRESSES)
+                self.assertEqual(new["anna@north.example"], first["anna@north.example"])
+                for address, password in new.items():
+                    self.log_in(address, password).logout()
+                # A later run has mail to bring, and gets in.
+                self.assertEqual(self.report("verify", *adopt)["problems"], [])
+
+    def test_a_new_password_that_is_not_used_is_not_in_the_list(self):
+        adopt = ["--existing-domain", "adopt", "--on-refused-password", "generate"]
+        self.strict_domain()
+        # anna: her new one is refused, too. bjorn: his own passes after all, at the second try.
+        self.double.control("fault api Users.create 3 item:1000:Internal error")
+        r = self.migrate(*adopt, exit=3)
+        self.assertIn("Internal error", next(a["error"] for a in r["accounts"] if a["account"] == ADDRESSES[0]))
+        self.assertEqual(sorted(self.new_passwords()), ADDRESSES[1:])
+        self.double.control("set north.example password_complexity off")
+        self.migrate(*adopt)
+        self.assertEqual(sorted(self.new_passwords()), ADDRESSES[1:], "the roster's was taken")
+        self.log_in(ADDRESSES[0], self.people[0][1]).logout()
+
+    def test_aliases_of_a_domain_that_was_there_are_listed_and_nobody_elses_is_taken(self):
+        for line in ("domain north.example=by-hand.example", "domain other.example=nord.example"):
+            self.double.control(line)
+        r = self.migrate("--existing-domain", "adopt", exit=3)
+        self.assertEqual(self.logins(), ADDRESSES)
+        for when in ("first", "again", "the alias is free"):
+            self.assertEqual(self.domain("north.example")["aliases"], ["by-hand.example"], when)
+            listed = next(d for d in r["domains"] if d["name"] == "nord.example")
+            self.assertEqual(listed["state"], "refused", when)
+            self.assertIn("not modified" if when == "the alias is free" else "is an alias of the target's domain other.example", listed["detail"])
+            if when != "the alias is free":
+                self.assertEqual(self.domain("other.example")["aliases"], ["nord.example"], when)
+            if when == "again":
+                self.double.control("remove other.example")
+            r = self.migrate(exit=3)
+        self.assertFalse([c for c in self.double.calls() if c["method"] == "Domains.set"])
+
+    def test_an_alias_of_our_own_domain_that_is_missing_is_added_unless_it_is_somebody_elses_now(self):
+        self.migrate()
+        api = self.double.api().login()
+
+        def aliases(domain, names):
+            id = next(d["id"] for d in api.call("Domains.get", {"query": {}})["list"] if d["name"] == domain)
+            api.call("Domains.set", {"domainIds": [id], "pattern": {"aliasList": names}})
+
+        aliases("north.example", ["by-hand.example"])
+        self.migrate()
+        self.assertEqual(sorted(self.domain("north.example")["aliases"]), ["by-hand.example", "nord.example"])
+        aliases("north.example", [])
+        self.double.control("domain other.example=nord.example")
+        r = self.migrate("--existing-domain", "adopt", exit=3)
+        self.assertEqual(self.domain("other.example")["aliases"], ["nord.example"])
+        self.assertEqual(self.domain("north.example")["aliases"], [])
+        self.assertIn("is an alias of the target's domain other.example", next(d["detail"] for d in r["domains"] if d["name"] == "nord.example"))
+
+    def test_a_ca_counts_for_more_than_a_certificate_remembered(self):
+        self.migrate("--only", "anna@*")
+        self.tool("plan", "--only", "anna@*")
+        self.double.calls(), self.double.commands()
+        # A CA that did not sign the double's certificate.
+        self.tool("plan", "--target-ca", self.dir / "ca.pem", exit=1)
+        self.assertIn("cannot be trusted", self.said)
+        self.assertIn("No password was sent", self.said)
+        self.assertEqual(self.double.calls(), [])
+        self.assertEqual(self.double.commands(), [])
+
+    # ---- the source ----
+
+    def test_an_account_whose_source_log_in_is_refused_is_skipped_and_tried_again(self):
+        # The target's password is the right one throughout.
+        text = self.roster.read_text().replace("post_office\n", "post_office;target_password\n")
+        text = "".join(line + (";Winter-2003" if line.startswith("anna@") else ";" if "@" in line else "") + "\n" for line in text.splitlines())
+        wrong = text.replace('"Winter-2003"', '"wrong"')
+        self.assertNotEqual(text, wrong)
+        self.roster.write_text(wrong)
+        plan = json.loads(self.tool("plan", "--json", exit=3))
+        skipped = {a["account"]: a["reason"] for a in plan["accounts"] if a.get("reason")}
+        self.assertEqual(list(skipped), ["anna@north.example"])
+        self.assertIn("was refused: server said NO", skipped["anna@north.example"])
+        r = self.report("load", "--plan", 1, exit=3)
+        self.assertEqual(self.logins(), ADDRESSES[1:])
+        self.assertEqual(r["books"]["bound"], 24)
+        self.assertIn("was refused: server said NO", next(a["error"] for a in r["accounts"] if a["account"] == ADDRESSES[0]))
+        self.assertEqual(self.report("load", "--plan", 1, exit=3)["run"]["appended"], 0, "not stale: it is as it was")
+        self.roster.write_text(text)
+        r = self.migrate()
+        self.expect_all(r)
+        # The same when it has an inventory already.
+        self.roster.write_text(wrong)
+        plan = json.loads(self.tool("plan", "--refresh", "--json", exit=3))
+        self.assertEqual([a["account"] for a in plan["accounts"] if a.get("reason")], ["anna@north.example"])
+        r = self.report("load", exit=3)
+        self.assertIn("was refused: server said NO", next(a["error"] for a in r["accounts"] if a["account"] == ADDRESSES[0]))
+        self.roster.write_text(text)
+        self.expect_all(self.migrate())
+
     # ---- IMAP ----
 
     def test_new_mailboxes_at_the_top_level_refused_go_below_inbox(self):
@@ -227,7 +417,15 @@ class Adopt(KerioSandbox):
         master = self.dir / "master"
         master.write_text("m4ster\n")
         master.chmod(0o600)
-        r = self.migrate("--existing-account", "adopt", "--existing-domain", "adopt", "--target-master-pass-file", master)
+        self.double.control("fault imap X-MASTERAUTH 1 no:[UNAVAILABLE] Busy")
+        r = self.migrate("--existing-account", "adopt", "--existing-domain", "adopt", "--target-master-pass-file", master, "--verbose")
+        self.assertIn("was put off: server said NO [UNAVAILABLE] Busy", self.said)
+        self.assertIn("X-SETUSER", (self.state / "4d2kms.log").read_text())
+        for f in (f for f in self.state.rglob("*") if f.is_file()):
+            self.assertNotIn(b"m4ster", f.read_bytes(), f)
+        for said in (self.said, (self.state / "4d2kms.log").read_text()):
+            self.assertNotIn("m4ster", said)
+            self.assertIsNone(re.search(r"\b[0-9a-f]{32}\b", said), "the digest")
         self.assertEqual(r["books"]["bound"], 36)
         self.log_in("anna@north.example", "her own").logout()
         self.expect_moved_with({"anna": "her own"}, r)
@@ -246,6 +444,32 @@ class Adopt(KerioSandbox):
         v = json.loads(support.run(sys.executable, FIXTURES / "judge.py", self.port("source"), self.port("target"), "--pairs", self.dir / "pairs",
                                    "--canonical", "--map", self.dir / "map.json", check=False).stdout)
         self.assertEqual((v["lost"], v["duplicates"], v["foreign"], v["order"]), (0, 0, 0, 0), v)
+
+
+class OwnPasswords(KerioSandbox):
+    """With the master password everybody gets in; whether its owner does is tried, but not until the guard shuts us out."""
+    people = [(f"u{i}", "Winter-2003") for i in range(6)]
+    messages = 2
+    double_options = ["--switch", "guess-block=3", "--master-password", "m4ster"]
+
+    def test_verify_does_not_lock_anybody_out(self):
+        master = self.dir / "master"
+        master.write_text("m4ster\n")
+        master.chmod(0o600)
+        for jobs in (1, 4, 8):
+            with self.subTest(jobs=jobs):
+                self.restart()
+                self.migrate("--target-master-pass-file", master)
+                for _, _, address in self.users:
+                    self.double.control(f"user {address}=changed")
+                self.double.commands()
+                r = self.report("verify", "--target-master-pass-file", master, "--jobs", jobs, exit=3)
+                tried = [c for c in self.double.commands() if c.split()[-1] in ("LOGIN", "AUTHENTICATE")]
+                self.assertEqual(len(tried), 2, tried)
+                self.assertEqual(len([d for d in r["differences"] if d["kind"] == "log-in"]), 2)
+                self.assertEqual(len(r["problems"]), 1, r["problems"])
+                self.assertIn("were not tried: 2 refusals", r["problems"][0])
+                self.assertEqual(r["verification"]["messages"], 12, "all of them were verified")
 
 
 class Kill(KerioSandbox):

@@ -15,7 +15,8 @@ namespace {
 
 namespace asio = boost::asio;
 
-// Answers by rule: for a command whose text after the tag begins with `verb`, `reply` with %t replaced by the tag.
+// Answers by rule: for a command whose text after the tag begins with `verb`, `reply` with %t replaced by the tag. A
+// line of one word answers a challenge: it has no tag of its own, and %t is that of its command.
 struct Rule {
   std::string verb, reply;
 };
@@ -51,11 +52,12 @@ class Scripted final : public Transport {
       const std::string line = line_.substr(0, lf);
       line_.erase(0, lf + 2);
       const auto space = line.find(' ');
-      const std::string tag = line.substr(0, space), rest = space == std::string::npos ? line : line.substr(space + 1);
+      const std::string rest = space == std::string::npos ? line : line.substr(space + 1);
+      if (space != std::string::npos) tag_ = line.substr(0, space);
       for (const auto& r : w_.rules) {
         if (!rest.starts_with(r.verb)) continue;
         std::string reply = r.reply;
-        for (std::size_t at; (at = reply.find("%t")) != std::string::npos;) reply.replace(at, 2, tag);
+        for (std::size_t at; (at = reply.find("%t")) != std::string::npos;) reply.replace(at, 2, tag_);
         out_ += reply;
         break;
       }
@@ -71,7 +73,7 @@ class Scripted final : public Transport {
 
  private:
   Wire& w_;
-  std::string out_, line_;
+  std::string out_, line_, tag_;
 };
 
 class ScriptedDialer final : public Dialer {
@@ -127,20 +129,21 @@ Result open(Wire& wire, SessionOptions o = options()) {
   return with_session(wire, std::move(o), [](Session&) -> asio::awaitable<void> { co_return; });
 }
 
+// MD5 of "<1.2@kerio>m4ster".
+constexpr const char* kDigest = "2d98f4fc04e2fd78db0811dfe21378a5";
+
 // The challenge is what stands behind "+ ", without blanks around it; the answer has no tag.
 TEST(Session, MasterPasswordOpensAnyAccountWithoutItsOwn) {
   Wire wire;
   wire.rules = {{"X-MASTERAUTH", "+ <1.2@kerio> \r\n"},
-                {"2d98f4fc04e2fd78db0811dfe21378a5", "x1 OK X-MASTERAUTH Welcome to server, master\r\n"},
+                {kDigest, "%t OK X-MASTERAUTH Welcome to server, master\r\n"},
                 {"X-SETUSER \"jane\"", "%t OK X-SETUSER completed\r\n"},
                 kCapability};
   auto o = options();
   o.master_password = base::Secret("m4ster");
-  // The tag of the first command is known only when it was sent.
-  wire.rules[1].reply = "";
-  const auto first = open(wire, o);
-  ASSERT_TRUE(first.error);
-  EXPECT_NE(wire.sent.find("2d98f4fc04e2fd78db0811dfe21378a5\r\n"), std::string::npos) << wire.sent;
+  const auto r = open(wire, o);
+  ASSERT_FALSE(r.error) << r.error->text;
+  EXPECT_NE(wire.sent.find(std::string(kDigest) + "\r\n"), std::string::npos) << wire.sent;
   EXPECT_EQ(wire.sent.find("s3cret"), std::string::npos);
   EXPECT_EQ(wire.sent.find("m4ster"), std::string::npos);
 }
@@ -155,6 +158,61 @@ TEST(Session, ARefusedMasterPasswordEndsTheRunSinceItIsNotOneAccountsFault) {
   EXPECT_EQ(r.error->scope, base::Scope::run);
   EXPECT_EQ(r.error->exit, base::Exit::login_refused);
   EXPECT_NE(r.error->text.find("Unknown command"), std::string::npos) << r.error->text;
+}
+
+TEST(Session, NeitherMasterPasswordNorDigestIsToldByWhateverTheServerRepeats) {  // S23
+  const std::string both = std::string(kDigest) + " of m4ster";
+  const std::string ok = "%t OK in\r\n";
+  for (const auto& [to_digest, to_setuser] :
+       std::vector<std::pair<std::string, std::string>>{{"%t NO " + both + " is wrong\r\n", ""},
+                                                        {"%t NO [X " + both + "] wrong\r\n", ""},
+                                                        {"%t BAD what is " + both + "?\r\n", ""},
+                                                        {"%t NO [UNAVAILABLE] later, " + both + "\r\n", ""},
+                                                        {"%t NO [LIMIT " + both + "] later\r\n", ""},
+                                                        {"* BYE " + both + " is wrong\r\n", ""},
+                                                        {"* BYE [X " + both + "] wrong\r\n", ""},
+                                                        {"+ " + both + "\r\n", ""},
+                                                        {ok, "%t NO no jane, " + both + "\r\n"},
+                                                        {ok, "* BYE no jane, " + both + "\r\n"}}) {
+    Wire wire;
+    wire.rules = {{"X-MASTERAUTH", "+ <1.2@kerio>\r\n"}, {kDigest, to_digest}, {"X-SETUSER", to_setuser}, kCapability};
+    auto o = options();
+    o.master_password = base::Secret("m4ster");
+    std::string said;
+    o.trace = [&said](const std::string& line) { said += line + "\n"; };
+    const auto r = open(wire, o);
+    ASSERT_TRUE(r.error) << to_digest;
+    EXPECT_NE(wire.sent.find(kDigest), std::string::npos);
+    for (const auto& text : {r.error->text, said}) {
+      EXPECT_EQ(text.find(kDigest), std::string::npos) << text;
+      EXPECT_EQ(text.find("m4ster"), std::string::npos) << text;
+    }
+  }
+}
+
+TEST(Session, APasswordThatTheServerRepeatsInItsByeIsNotTold) {  // S23
+  Wire w;
+  w.rules = {kCapability, {"LOGIN", "* BYE who is jane s3cret?\r\n"}};
+  const auto r = open(w);
+  ASSERT_TRUE(r.error);
+  EXPECT_NE(r.error->text.find("who is jane ***"), std::string::npos) << r.error->text;
+}
+
+// Only what the server says of the password itself ends the run (F24).
+TEST(Session, AMasterLogInThatIsPutOffIsNoWrongPassword) {
+  for (const char* busy : {"%t NO [UNAVAILABLE] later\r\n", "%t NO [INUSE] busy\r\n", "%t NO Too many connections\r\n"})
+    for (const bool challenged : {false, true}) {
+      Wire wire;
+      wire.rules = {{"X-MASTERAUTH", challenged ? "+ <1.2@kerio>\r\n" : busy}, {kDigest, busy}};
+      auto o = options();
+      o.master_password = base::Secret("m4ster");
+      const auto r = open(wire, o);
+      ASSERT_TRUE(r.error);
+      EXPECT_EQ(r.error->remedy, base::Remedy::retry_later) << busy;
+      EXPECT_EQ(r.error->scope, base::Scope::account) << busy;
+      EXPECT_NE(r.error->exit, base::Exit::login_refused) << busy;
+      EXPECT_EQ(r.error->text.find("master password"), std::string::npos) << r.error->text;
+    }
 }
 
 TEST(Session, CapabilityAfterLogInDecides) {

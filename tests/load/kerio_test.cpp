@@ -182,6 +182,60 @@ TEST_F(KerioApi, AnExpiredSessionIsOpenedAnewOnce) {
   EXPECT_EQ(server.seen.size(), 4u) << "not for ever";
 }
 
+// A server that forgets every session: once for each call, a page of a list is one.
+TEST_F(KerioApi, ASessionThatExpiresWithEveryCallEndsInASentence) {
+  int left = 50;  // if it were asked for ever
+  server.result = [&](const Exchange&) {
+    if (left-- == 0) return json::object();
+    return json::object{{"error", json::object{{"code", -32001}, {"message", "Session expired."}}}};
+  };
+  const auto e = run([](ApiClient* api) -> asio::awaitable<void> {
+    Admin admin(*api);
+    (void)co_await admin.domains();
+  });
+  EXPECT_EQ(server.methods(),
+            (std::vector<std::string>{"Session.login", "Domains.get", "Session.login", "Domains.get"}));
+  EXPECT_EQ(e.scope, base::Scope::run);
+  EXPECT_EQ(
+      e.text,
+      "the administration of kerio.example:4040 could not be asked for domains, aliases, password policy, quotas, "
+      "clean-out rules, our marks (Domains.get): server said Session expired. (error -32001). Run again; what was "
+      "done is on record.");
+}
+
+// RFC 9112 §6.3: without a length it ends with the connection.
+TEST_F(KerioApi, AnAnswerWithoutALengthIsReadToTheEndOfTheConnection) {
+  const auto made_one = [this](const std::string& header, const std::string& body) {
+    server.http = [=, this](const Exchange& e) {
+      if (e.method != "Session.login" && header.empty()) server.lose_next = true;
+      return e.method == "Session.login" ? std::string() : header + body;
+    };
+    server.seen.clear();
+    server.connections = 0;
+    std::vector<Made> made;
+    const auto e = run([&made](ApiClient* api) -> asio::awaitable<void> {
+      std::vector<std::pair<std::string, std::string>> one;
+      one.emplace_back("a.example", "");
+      Admin admin(*api);
+      made = co_await admin.create_domains(one);
+      json::object none;
+      (void)co_await api->call(Call::server_get_version, none);
+    });
+    EXPECT_EQ(e.text, "");
+    return made.front().id.empty() ? made.front().error.text : "made";
+  };
+  const std::string answer = R"({"jsonrpc":"2.0","id":2,"result":{"result":[{"inputIndex":0,"id":"d"}],"errors":[]}})";
+  EXPECT_EQ(made_one("HTTP/1.1 200 OK\r\n\r\n", answer), "made");
+  EXPECT_GT(server.connections, 1) << "the connection is over, and a new one is opened";
+  EXPECT_EQ(made_one("HTTP/1.0 200 OK\r\n\r\n", answer), "made");
+  EXPECT_EQ(made_one("HTTP/1.1 413 x\r\n\r\n", ""), "HTTP 413: the request is too large");
+  EXPECT_EQ(made_one("HTTP/1.1 200 OK\r\n\r\n", answer.substr(0, answer.size() - 1)), "the answer is no JSON");
+  for (const char* short_of_it : {"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", "HTTP/1.1 200 OK\r\nX: ", ""})
+    EXPECT_EQ(made_one(short_of_it, std::string_view(short_of_it).ends_with("\n") ? answer : ""),
+              "The connection was lost.")
+        << short_of_it;
+}
+
 TEST_F(KerioApi, ReadingIsRepeatedWhenTheReplyIsLostAndWritingNever) {
   int lost = 1;
   server.http = [&](const Exchange& e) {
@@ -459,11 +513,15 @@ class Provisioning : public KerioApi {
   asio::awaitable<void> work(ApiClient* api, state::Store* store, std::vector<WantedDomain> wanted_domains,
                              std::vector<WantedAccount> accounts) {
     Admin admin(*api);
-    Provisioner::Context context{*store, clock, std::chrono::milliseconds(1000), {}, {}, {}};
+    Provisioner::Context context{*store, clock, std::chrono::milliseconds(1000), {}, {}, {}, {}};
     context.event = [](const std::string&, const std::string&) {};
     context.stopping = [] { return false; };
     context.keep_new_password = [this](const std::string& a, const base::Secret& p) {
       kept.push_back(a + " " + std::string(p.reveal()));
+    };
+    context.drop_new_password = [this](const std::string& a) {
+      ASSERT_TRUE(!kept.empty() && kept.back().starts_with(a + " ")) << "the one kept last";
+      kept.pop_back();
     };
     Provisioner p(admin, std::move(context));
     errors.merge(co_await p.domains(std::move(wanted_domains)));
@@ -573,6 +631,38 @@ TEST_F(Provisioning, AFailureThatIsNotThePasswordsCostsNoPassword) {
   EXPECT_TRUE(errors.empty());
   EXPECT_EQ(users.size(), 1u);
   EXPECT_TRUE(kept.empty()) << "its own password is good";
+}
+
+TEST_F(Provisioning, AGeneratedPasswordThatIsRefusedTooIsNobodysPassword) {
+  server.result = [honest = server.result](const Exchange& e) {
+    const auto* list = e.method == "Users.create" ? e.params.if_contains("users") : nullptr;
+    if (list == nullptr || list->as_array().front().at("loginName").as_string() != "u1") return honest(e);
+    return json::parse(R"({"result":[],"errors":[{"inputIndex":0,"code":1000,"message":"never"}]})").as_object();
+  };
+  auto p = people(3);
+  for (const int i : {0, 2}) p[static_cast<std::size_t>(i)].password = base::Secret("bad");
+  most_items = 1;
+  EXPECT_EQ(provision({north()}, std::move(p)).text, "");
+  EXPECT_EQ(users.size(), 2u);
+  ASSERT_EQ(errors.size(), 1u);
+  EXPECT_NE(errors["u1@north.example"].find("never"), std::string::npos) << errors.begin()->second;
+  EXPECT_EQ(kept, (std::vector<std::string>{"u0@north.example Generated-1", "u2@north.example Generated-1"}));
+}
+
+TEST_F(Provisioning, AnAccountThatWasMadeAfterAllKeepsItsOwnPassword) {
+  int failures = 1;
+  server.result = [honest = server.result, &failures](const Exchange& e) {
+    auto answer = honest(e);
+    if (e.method != "Users.create" || failures-- <= 0) return answer;
+    return json::parse(R"({"result":[],"errors":[{"inputIndex":0,"code":1000,"message":"carried out, in truth"}]})")
+        .as_object();
+  };
+  EXPECT_EQ(provision({north()}, people(1)).text, "");
+  EXPECT_TRUE(errors.empty()) << errors.begin()->second;
+  EXPECT_EQ(users.size(), 1u);
+  EXPECT_TRUE(kept.empty()) << "it was made with its own";
+  EXPECT_EQ(calls("Domains.generatePassword"), 0u);
+  EXPECT_NE(states().find("account u0@north.example 1 u:u0"), std::string::npos) << states();
 }
 
 TEST_F(Provisioning, APasswordThatTheServerRepeatsIsNotWrittenDown) {

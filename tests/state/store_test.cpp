@@ -257,6 +257,21 @@ TEST_F(Ledger, FlagsThatChangeAtTheSourceAreRememberedBesideThoseBrought) {
   EXPECT_TRUE(flag_changes(db_, box_).empty());
 }
 
+// The file of new passwords holds good as long as this stands on record.
+TEST_F(StateFolder, ThatAnAccountGotANewPasswordIsKeptUntilItIsRefused) {
+  Store store(path_, Store::Mode::create);
+  const auto after = [&](ObjectState s, const std::string& detail) {
+    save_objects(store.db(), {{"account", "anna@north.example", "north.example", s, {}, detail}});
+    return target_objects(store.db()).front().detail;
+  };
+  EXPECT_EQ(after(ObjectState::intent, {}), "");
+  EXPECT_EQ(after(ObjectState::intent, kNewPassword), kNewPassword);
+  EXPECT_EQ(after(ObjectState::intent, {}), kNewPassword) << "tried again, with the new one";
+  EXPECT_EQ(after(ObjectState::ours, {}), kNewPassword);
+  EXPECT_EQ(after(ObjectState::refused, "no"), "no");
+  EXPECT_EQ(after(ObjectState::intent, {}), "") << "tried again, with the roster's";
+}
+
 TEST(CanonicalFlags, AreSortedOnceAndWithoutRecent) {
   EXPECT_EQ(canonical_flags({"b", "\\Seen", "\\Recent", "b", "a"}), "\\Seen a b");
 }
