@@ -119,6 +119,8 @@ class MailboxLoader {
   boost::asio::awaitable<bool> settled_by_content(const state::MessageRow& row, const base::Fingerprint& print,
                                                   std::string_view octets);
   Outgoing outgoing(state::MessageRow row, std::string octets, const base::Fingerprint& print, std::string_view header);
+  [[nodiscard]] bool beyond_limit(base::Octets octets) const;
+  [[nodiscard]] std::string limit_words() const;
   boost::asio::awaitable<void> send(std::vector<Outgoing> items);
   boost::asio::awaitable<void> send_window(std::vector<Outgoing> items);
   void take_answer(const imap::Answer& answer, std::vector<Outgoing*> items);
@@ -158,7 +160,7 @@ class MailboxLoader {
   base::Uid highest_bound_;
   std::uint64_t bound_in_bracket_ = 0;
   std::set<std::int64_t> acked_now_;  // acknowledged in this run without a UID: counted once
-  bool acked_ = false;  // some OK came without a UID we can use
+  bool acked_ = false;                // some OK came without a UID we can use
   int refused_in_a_row_ = 0;
   bool resent_ = false;  // something was sent a second time
   std::vector<state::MessageRow> vanished_, empty_, unreadable_, large_later_;

@@ -359,13 +359,25 @@ class Cyrus(Quirk):
         self.assertEqual((report["run"]["appended"], report["books"]["quarantined"], report["surplus"]), (20, 1, []))
         self.assertEqual(sorted(self.octets()), sorted(good))
 
-    def test_too_large_is_answered_NO_and_BYE_and_the_others_go_on(self):
-        large = message("large", body=b"x" * 76 + b"\r\n" + b"0123456789" * 9000 + b"\r\n")
-        self.begin("dovecot", "cyrus", [message("before"), large, message("after")], maxmessagesize="50000")
-        report, _ = self.logged(exit=3)
-        self.assertEqual((report["books"]["bound"], report["books"]["quarantined"], report["books"]["pending"]), (2, 1, 0), report["messages"])
-        self.assertRegex(self.notes(report, "quarantine")[0], "TOOBIG|too large")
-        self.assertEqual(len(self.there()), 2)
+    def test_what_is_larger_than_APPENDLIMIT_is_not_offered_and_the_others_go_on(self):
+        """Cyrus answers such a literal+ with NO and BYE: the others of its window would be lost with the session, again and again."""
+        line = b"0123456789" * 7 + b"\r\n"
+        large, streamed = message("large", body=line * 1200), message("streamed", body=line * 20000)
+        self.begin("dovecot", "cyrus", [message("before"), large, streamed, message("after")], maxmessagesize="50000")
+        self.assertIn(b"APPENDLIMIT=50000", self.client().command("CAPABILITY")[0][0])
+        report = self.report(exit=3)
+        self.assertEqual((report["books"]["bound"], report["books"]["quarantined"], report["books"]["pending"]), (2, 2, 0))
+        for note in self.notes(report, "quarantine"):
+            self.assertRegex(note, "larger than the target takes: APPENDLIMIT=50000; kept as")
+        self.assertEqual(sorted(f.read_bytes() for f in (self.state / "quarantine").glob("*.eml")), sorted([large, streamed]))
+        self.assertEqual(self.octets(), [message("before"), message("after")])
+        # With a higher limit `retry` brings them.
+        other_servers.stop(self.dir, "target")
+        self.settings = {}
+        self.start("target", "cyrus")
+        self.tool("retry", "--same-servers", exit=None)
+        self.report("run", "--same-servers")
+        self.assertEqual(sorted(self.octets()), sorted([message("before"), large, streamed, message("after")]))
 
     def test_over_quota_without_a_response_code_stops_the_account_only_until_there_is_room(self):
         self.begin("dovecot", "cyrus", [message(f"number {i}", body=b"0123456789" * 3000 + b"\r\n") for i in range(8)], autocreate_quota="100")
