@@ -124,9 +124,9 @@ class Pair(Sandbox):
         return super().argv(command, *(["--escape", '%"\\\\{}'] if self.kinds[1] == "cyrus" else []), *more, **where)
 
 
-class Pairing(Pair):
+class DovecotToCyrus(Pair):
     """The generated mail, with all its oddities. What the judge finds must be what our report names, message by message."""
-    by_itself = {}          # what this target is known to do, as the judge counts it
+    by_itself = {"altered", "lost"}         # what this target is known to do, as the judge counts it
 
     def named(self, report, kind):
         separator = "." if self.kinds[0] == "courier" else "/"
@@ -166,33 +166,33 @@ class Pairing(Pair):
         self.assertEqual(self.judge()[1], verdict)
 
 
-class DovecotToCyrus(Pairing):
-    by_itself = {"altered", "lost"}
-
-
 class CourierToCyrus(DovecotToCyrus):
     kinds = ("courier", "cyrus")
 
 
-class CyrusToDovecot(Pairing):
+class CyrusToDovecot(DovecotToCyrus):
+    by_itself = set()
     kinds = ("cyrus", "dovecot")
 
 
-class DovecotToCourier(Pairing):
+class DovecotToCourier(DovecotToCyrus):
+    by_itself = set()
     kinds = ("dovecot", "courier")
 
 
-class CourierToDovecot(Pairing):
+class CourierToDovecot(DovecotToCyrus):
+    by_itself = set()
     kinds = ("courier", "dovecot")
 
 
-class CyrusToCourier(Pairing):
+class CyrusToCourier(DovecotToCyrus):
+    by_itself = set()
     kinds = ("cyrus", "courier")
 
 
-class Kill(Pair):
+class KillCyrus(Pair):
     """kill -9 in the middle, again and again, then to the end."""
-    rounds = 8
+    rounds = 6
 
     def stored(self):
         pattern = r"\d+\." if self.kinds[1] == "cyrus" else r"\d+\.M.*"
@@ -220,7 +220,7 @@ class Kill(Pair):
         self.assertEqual(report["books"]["verified"] + report["books"]["quarantined"], report["books"]["inventory"])
 
 
-class KillCourier(Kill):
+class KillCourier(KillCyrus):
     kinds = ("dovecot", "courier")
 
 
@@ -439,7 +439,7 @@ class Courier(Quirk):
         self.assertEqual((len(re.findall(r"\d APPEND\b", log)), len(re.findall("MESSAGE", log))), (12, 12))
         self.expect_clean()
 
-    def test_an_APPENDUID_that_was_not_offered_is_not_believed(self):
+    def test_an_APPENDUID_that_was_not_offered_does_no_harm(self):
         self.begin("dovecot", "courier", [message(f"number {i}") for i in range(5)], IMAP_CAPABILITY="IMAP4rev1 CHILDREN NAMESPACE")
         report = self.report()
         self.assertEqual((report["run"]["appended"], report["books"]["verified"]), (5, 5))
