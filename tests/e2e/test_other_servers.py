@@ -55,13 +55,16 @@ class Pair(Sandbox):
         try:
             for name, kind in zip(("source", "target"), self.kinds):
                 self.start(name, kind)
+            if self.kinds[0] != "dovecot":
+                made = self.made()
+                for login, password, _ in self.users:
+                    self.append_all(login, password, made[login])
         except other_servers.Unavailable as why:
             self.tearDown()
             self.skipTest(str(why))
-        if self.kinds[0] != "dovecot":
-            made = self.made()
-            for login, password, _ in self.users:
-                self.append_all(login, password, made[login])
+        except BaseException:
+            self.tearDown()         # unittest does not, after a setUp that failed
+            raise
 
     def made(self):
         support.run(sys.executable, FIXTURES / "make_mail.py", "maildir", self.dir / "made", "--users", self.dir / "source.users", "--messages", self.messages, "--big", 1, "--owner", "nobody")
@@ -232,18 +235,17 @@ def message(subject, *header, body=b"some text\r\n"):
 class Quirk(Pair):
     """One account; the mail and the servers are those of each test."""
     users = [("u1", "secret", "u1")]
-    begun = False
 
     def setUp(self):
         pass
 
     def tearDown(self):
-        if self.begun:
+        if hasattr(self, "dir"):
             super().tearDown()
 
     def begin(self, source, target, mail, **settings):
         """mail: messages, or (message, flags, INTERNALDATE in seconds), or {mailbox: of these}."""
-        self.kinds, self.settings, self.begun = (source, target), settings, True
+        self.kinds, self.settings = (source, target), settings
         self.mail = mail if isinstance(mail, dict) else {"INBOX": mail}
         self.mail = {name: [m if isinstance(m, tuple) else (m, [], 1391421600) for m in messages] for name, messages in self.mail.items()}
         Pair.setUp(self)
@@ -420,7 +422,6 @@ class Cyrus(Quirk):
                 self.assertEqual(other.keywords, {long} if target == "courier" else set())
                 self.assertEqual(self.notes(report, "flags"), ["not kept: foo[1]"] + (["not kept: " + long] if target == "dovecot" else []))
                 self.tearDown()
-                self.begun = False
 
 
 class Courier(Quirk):
