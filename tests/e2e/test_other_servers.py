@@ -35,7 +35,7 @@ class Pair(Sandbox):
     """`kinds`: what the source and the target are. Mail that a source refuses is not in it."""
     kinds = ("dovecot", "cyrus")
     users = [(f"u{i}", "secret", f"u{i}") for i in (1, 2)]
-    messages = 64
+    messages, big = 64, 0   # for each; big ones are streamed
     settings = {}           # of a server that is not Dovecot
 
     def setUp(self):
@@ -47,7 +47,11 @@ class Pair(Sandbox):
         super().setUp()
 
     def fill(self):
-        super().fill() if self.kinds[0] == "dovecot" else None
+        if self.kinds[0] == "dovecot":
+            self.generate(self.dir / "source-mail", "vmail")
+
+    def generate(self, folder, owner):
+        support.run(sys.executable, FIXTURES / "make_mail.py", "maildir", folder, "--users", self.dir / "source.users", "--messages", self.messages, "--big", self.big, "--owner", owner)
 
     def start_servers(self):
         for kind in ("cyrus", "courier"):
@@ -67,7 +71,7 @@ class Pair(Sandbox):
             raise
 
     def made(self):
-        support.run(sys.executable, FIXTURES / "make_mail.py", "maildir", self.dir / "made", "--users", self.dir / "source.users", "--messages", self.messages, "--big", 1, "--owner", "nobody")
+        self.generate(self.dir / "made", "nobody")
         return {login: generated(self.dir / "made" / login / "Maildir") for login, _, _ in self.users}
 
     def start(self, name, kind):
@@ -129,6 +133,7 @@ class Pair(Sandbox):
 
 class DovecotToCyrus(Pair):
     """The generated mail, with all its oddities. What the judge finds must be what our report names, message by message."""
+    big = 1
     by_itself = {"altered", "lost"}         # what this target is known to do, as the judge counts it
 
     def named(self, report, kind):
@@ -170,10 +175,12 @@ class DovecotToCyrus(Pair):
 
 
 class CourierToCyrus(DovecotToCyrus):
+    big = 0
     kinds = ("courier", "cyrus")
 
 
 class CyrusToDovecot(DovecotToCyrus):
+    big = 0
     by_itself = set()
     kinds = ("cyrus", "dovecot")
 
@@ -184,11 +191,13 @@ class DovecotToCourier(DovecotToCyrus):
 
 
 class CourierToDovecot(DovecotToCyrus):
+    big = 0
     by_itself = set()
     kinds = ("courier", "dovecot")
 
 
 class CyrusToCourier(DovecotToCyrus):
+    big = 0
     by_itself = set()
     kinds = ("cyrus", "courier")
 
