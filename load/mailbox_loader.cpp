@@ -30,6 +30,7 @@ std::vector<std::string> flag_list(const std::string& flags) {
 }
 
 constexpr int kRefusedInARow = 50;
+constexpr const char* kBeyondLimit = "larger than the target takes";
 
 // A server's NO to a FETCH that is about the server, not about the message (RFC 5530).
 bool is_busy(const std::string& words) {
@@ -621,6 +622,17 @@ bool MailboxLoader::set_aside(const MessageRow& row, imap::BodyFound found) {
   return true;
 }
 
+// RFC 7889. Not even offered: Cyrus answers NO and BYE to such a literal+, and the whole window is lost with the
+// session.
+bool MailboxLoader::beyond_limit(base::Octets octets) const {
+  const auto limit = context_.target.append_limit();
+  return limit && *limit != 0 && octets > *limit;
+}
+
+std::string MailboxLoader::limit_words() const {
+  return fmt::format("APPENDLIMIT={}", context_.target.append_limit().value_or(0));
+}
+
 asio::awaitable<void> MailboxLoader::process(std::vector<MessageRow> rows, std::vector<imap::ReadMessage> bodies) {
   std::vector<Outgoing> items;
   for (std::size_t i = 0; i < rows.size(); ++i) {
@@ -629,6 +641,10 @@ asio::awaitable<void> MailboxLoader::process(std::vector<MessageRow> rows, std::
     if (set_aside(row, body.found)) continue;
     if (co_await left_out_by_policy(row)) continue;
     if (co_await settled_by_content(row, body.print, body.octets)) continue;
+    if (beyond_limit(body.octets.size())) {
+      co_await quarantine(row, kBeyondLimit, limit_words(), body.octets);
+      continue;
+    }
     const std::string_view header = std::string_view(body.octets).substr(0, 256 * 1024);
     std::string keep(header);
     items.push_back(outgoing(std::move(row), std::move(body.octets), body.print, keep));
@@ -950,6 +966,10 @@ asio::awaitable<void> MailboxLoader::copy_large(MessageRow row) {
     if (set_aside(row, m.found)) co_return;
     if (co_await settled_by_content(row, m.print, {})) co_return;
     header = std::move(first.header);
+  }
+  if (beyond_limit(row.size)) {
+    co_await quarantine_large(row, kBeyondLimit, limit_words());
+    co_return;
   }
   Outgoing item = outgoing(row, {}, {}, header);
   LargeAppend append(*this, item);

@@ -122,6 +122,8 @@ class MailboxLoader {
   boost::asio::awaitable<bool> settled_by_content(const state::MessageRow& row, const base::Fingerprint& print,
                                                   std::string_view octets);
   Outgoing outgoing(state::MessageRow row, std::string octets, const base::Fingerprint& print, std::string_view header);
+  [[nodiscard]] bool beyond_limit(base::Octets octets) const;
+  [[nodiscard]] std::string limit_words() const;
   boost::asio::awaitable<void> send(std::vector<Outgoing> items);
   boost::asio::awaitable<void> send_window(std::vector<Outgoing> items);
   void take_answer(const imap::Answer& answer, std::vector<Outgoing*> items);

@@ -121,10 +121,13 @@ asio::awaitable<std::string> Migration::create_mailbox(imap::Session* target, co
       base::printable(mailbox.name), planned->address, answer.tagged.verbatim());
 }
 
-asio::awaitable<void> Migration::create_mailboxes(imap::Session* target, const PlannedAccount* planned) {
+// Those that are not there and could not be made: opening them would only hide why.
+asio::awaitable<std::set<std::int64_t>> Migration::create_mailboxes(imap::Session* target,
+                                                                    const PlannedAccount* planned) {
+  std::set<std::int64_t> not_made;
   const bool any = std::any_of(planned->mailboxes.begin(), planned->mailboxes.end(),
                                [](const auto& m) { return m.create || m.subscribe; });
-  if (!any) co_return;
+  if (!any) co_return not_made;
   std::set<std::string> there, subscribed;
   for (const auto& i : co_await target->list())
     if (std::find(i.attributes.begin(), i.attributes.end(), "\\noselect") == i.attributes.end())
@@ -161,6 +164,7 @@ asio::awaitable<void> Migration::create_mailboxes(imap::Session* target, const P
         }
       }
     }
+    if (!error.empty()) not_made.insert(m.map.id.value);
     if (error.empty() && m.subscribe && !subscribed.contains(wire)) {
       const auto answer = co_await target->subscribe(wire);
       if (!answer.ok())
@@ -171,6 +175,7 @@ asio::awaitable<void> Migration::create_mailboxes(imap::Session* target, const P
     auto save = [id = m.map.id, error](Db& db) { state::set_target_error(db, id, error); };
     co_await store_.run(std::move(save));
   }
+  co_return not_made;
 }
 
 namespace {
@@ -210,7 +215,7 @@ asio::awaitable<void> Migration::load_once(const PlannedAccount* as_planned) {
   auto target = co_await open_session(Side::target, planned->address, imap::Access::read_write);
   Bodies bodies(open_source);
   if (mine.fate == Fate::create) co_await adapt_to_target(target.get(), planned);
-  co_await create_mailboxes(target.get(), planned);
+  std::set<std::int64_t> given_up = co_await create_mailboxes(target.get(), planned);
 
   auto query = [id = planned->id](Db& db) { return state::mailboxes(db, id); };
   const auto rows = co_await store_.run(std::move(query));
@@ -231,11 +236,10 @@ asio::awaitable<void> Migration::load_once(const PlannedAccount* as_planned) {
   std::map<std::int64_t, std::unique_ptr<load::MailboxLoader>> loaders;
 
   // First what is in doubt, all of it, so that at most one settle is owed to the account.
-  std::set<std::int64_t> given_up;
   base::Octets doubtful_octets = 0;
   std::size_t doubtful = 0;
   for (const auto& m : rows) {
-    if (m.target_wire.empty()) continue;
+    if (m.target_wire.empty() || given_up.contains(m.id.value)) continue;
     auto doubt = [id = m.id](Db& db) { return !state::in_doubt(db, id).empty(); };
     if (!co_await store_.run(std::move(doubt))) continue;
     auto l = std::make_unique<load::MailboxLoader>(context, m);

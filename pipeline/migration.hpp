@@ -159,7 +159,7 @@ class Migration {
   boost::asio::awaitable<void> verify_mailbox(VerifyResult* result, VerifyLevel level, state::AccountRow account,
                                               state::MailboxRow mailbox, imap::Session* source, imap::Session* target);
   boost::asio::awaitable<bool> mailbox_survives(boost::asio::awaitable<void> work, state::MailboxId mailbox);
-  boost::asio::awaitable<void> create_mailboxes(imap::Session* target, const PlannedAccount* planned);
+  boost::asio::awaitable<std::set<std::int64_t>> create_mailboxes(imap::Session* target, const PlannedAccount* planned);
   boost::asio::awaitable<std::string> create_mailbox(imap::Session* target, const PlannedAccount* planned,
                                                      load::MappedMailbox mailbox);
   boost::asio::awaitable<void> adapt_to_target(imap::Session* target, PlannedAccount* planned);

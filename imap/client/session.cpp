@@ -399,7 +399,14 @@ asio::awaitable<std::vector<ListItem>> Session::list_all(Verb verb, const char* 
 }
 
 asio::awaitable<std::vector<ListItem>> Session::list() { co_return co_await list_all(Verb::list, "mailboxes"); }
-asio::awaitable<std::vector<ListItem>> Session::lsub() { co_return co_await list_all(Verb::lsub, "subscriptions"); }
+asio::awaitable<std::vector<ListItem>> Session::lsub() {
+  auto items = co_await list_all(Verb::lsub, "subscriptions");
+  // Not subscribed itself, only above one that is (RFC 3501 §6.3.9); Courier says so without being asked for it.
+  std::erase_if(items, [](const ListItem& i) {
+    return std::find(i.attributes.begin(), i.attributes.end(), "\\noselect") != i.attributes.end();
+  });
+  co_return items;
+}
 
 asio::awaitable<std::vector<base::Result<StatusItem>>> Session::statuses(std::vector<std::string> mailboxes,
                                                                          bool modseq, bool pipelined) {

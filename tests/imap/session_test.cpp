@@ -233,6 +233,20 @@ TEST(Session, CapabilityIsAskedForWhereLogInDoesNotTell) {  // Courier, 4D
   EXPECT_TRUE(r.session->has("CHILDREN"));
 }
 
+TEST(Session, NoselectInLsubIsNoSubscription) {  // Courier, unasked
+  Wire w;
+  w.rules = {kCapability,
+             kLogin,
+             {"LSUB",
+              "* LSUB (\\Noselect \\HasChildren) \".\" \"INBOX.top\"\r\n* LSUB (\\HasNoChildren) \".\" "
+              "\"INBOX.top.below\"\r\n%t OK\r\n"}};
+  std::vector<ListItem> got;
+  auto r = with_session(w, options(), [&got](Session& s) -> asio::awaitable<void> { got = co_await s.lsub(); });
+  ASSERT_FALSE(r.error) << r.error->text;
+  ASSERT_EQ(got.size(), 1u);
+  EXPECT_EQ(got[0].name, "INBOX.top.below");
+}
+
 TEST(Session, PreauthAndOddGreetingsAreNotUsed) {  // S4, S5
   for (const char* greeting :
        {"* PREAUTH welcome\r\n", "* BYE too busy\r\n", "220 smtp\r\n", "* 5 EXISTS\r\n", "A1 OK\r\n"}) {

@@ -84,6 +84,24 @@ TEST_F(Contract, LargeBodyStreamsAndIsTheSame) {
   EXPECT_EQ(w.target.appends, before);
 }
 
+TEST_F(Contract, LargerThanAppendlimitIsQuarantinedAndNeverOffered) {  // F34; Cyrus ends the session over one
+  w.target.quirks.capabilities.insert("APPENDLIMIT=5000");
+  std::size_t largest = 0;
+  w.target.quirks.refuse = [&](const ModelMessage& m) {
+    largest = std::max(largest, m.octets.size());
+    return std::optional<std::string>();
+  };
+  w.source.put(World::kUser, "INBOX", mail("before"));
+  w.source.put(World::kUser, "INBOX", mail("large") + std::string(10000, 'x') + "\r\n");
+  w.source.put(World::kUser, "INBOX", mail("streamed") + std::string(2 << 20, 'x') + "\r\n");
+  w.source.put(World::kUser, "INBOX", mail("after"));
+  EXPECT_EQ(w.run().exit, 3);
+  EXPECT_LE(largest, 5000u);
+  EXPECT_EQ(w.target.bodies(World::kUser, "INBOX"), (std::vector<std::string>{mail("before"), mail("after")}));
+  EXPECT_EQ(w.query("SELECT count(*) FROM message WHERE state=7"), 2);
+  expect_nothing_left_to_do();
+}
+
 TEST_F(Contract, EqualCopiesAreCopiedCountWise) {  // F38
   for (int i = 0; i < 5; ++i) w.source.put(World::kUser, "INBOX", mail("same"));
   EXPECT_EQ(w.run().exit, 0);
