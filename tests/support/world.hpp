@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -53,6 +54,10 @@ class World {
     std::string error;
   };
   Ran run(const std::string& command = "run", std::uint64_t die_at = 0);
+  // Asked before each step: if true, the process dies there.
+  std::function<bool()> dies;
+  // The moment of death: what is done afterwards, in unwinding and closing, a real process would not have done.
+  std::function<void()> on_death;
   void lose_state();
 
   // The books are closed, no invariant is broken, no server was talked to wrongly.
