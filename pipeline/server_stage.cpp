@@ -8,6 +8,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <sstream>
 
 #include "base/text.hpp"
 #include "extract/config/csv.hpp"
@@ -265,10 +269,31 @@ void Migration::keep_new_password(const std::string& address, const base::Secret
   if (c != credentials_.end()) c->second.target_password = password;
 }
 
+namespace {
+// A power cut while a line was written leaves part of it. Its account was not made yet, so nothing is lost with it;
+// left there it would make the file unreadable. Only the last line can be so: each is synced before the next.
+void drop_torn_line(const std::string& path) {
+  std::ostringstream all;
+  all << std::ifstream(path, std::ios::binary).rdbuf();
+  std::string text = std::move(all).str();
+  if (text.empty()) return;
+  const auto line = text.size() < 2 ? 0 : text.rfind('\n', text.size() - 2) + 1;  // npos + 1 is 0
+  const bool torn = text.back() != '\n' || text.find('\0', line) != std::string::npos;
+  OPENSSL_cleanse(text.data(), text.size());
+  if (torn && ::truncate(path.c_str(), static_cast<off_t>(line)) != 0)
+    throw base::Failed(
+        {Scope::run, Remedy::ask_admin,
+         fmt::format("{} ends in half a line, and it could not be removed: {}. Check its rights, then run "
+                     "again.",
+                     path, std::strerror(errno))});
+}
+}  // namespace
+
 // The last line of an address counts.
 void Migration::read_new_passwords() {
   const std::string path = settings_.state + kNewPasswords;
   if (::access(path.c_str(), F_OK) != 0) return;
+  drop_torn_line(path);
   const auto known = state::target_objects(store_.db());
   const auto table = base::or_throw(extract::read_csv(path));
   for (const auto& row : table.records) {
