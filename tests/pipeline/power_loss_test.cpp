@@ -2,7 +2,9 @@
 // to be there (tests/support/power_loss.hpp). Resumed on what is left: nothing lost, nothing twice.
 #include "tests/support/power_loss.hpp"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <fstream>
 #include <iostream>
@@ -18,6 +20,7 @@ using Order = PowerLoss::Order;
 struct Variant {
   const char* name;
   std::set<std::string> hidden;
+  bool large;    // with a body that is streamed
   bool freezes;  // an APPEND is finished by the server only after we have gone
   std::uint64_t every;
 };
@@ -30,8 +33,7 @@ void prepare(World& w, const Variant& v) {
   w.target.thaw = std::chrono::seconds(4);
   if (v.freezes) w.target.freeze_append = 2;
   for (int i = 0; i < 8; ++i) w.source.put(World::kUser, "INBOX", mail(std::to_string(i % 7)), {"\\Seen"});
-  static const std::string big = mail("big", std::string(1100 * 1024, 'x') + "\r\n");  // is streamed
-  w.source.put(World::kUser, "INBOX", big);
+  if (v.large) w.source.put(World::kUser, "INBOX", mail("big", std::string(1100 * 1024, 'x') + "\r\n"));
   w.source.put(World::kUser, "INBOX", mail("last"));
   w.source.put(World::kUser, "Archive", mail("archive"));
 }
@@ -57,10 +59,10 @@ class PowerLossInAMigration : public ::testing::TestWithParam<Variant> {};
 
 INSTANTIATE_TEST_SUITE_P(
     Servers, PowerLossInAMigration,
-    ::testing::Values(Variant{"everything", {}, false, 1}, Variant{"no_uidplus", {"UIDPLUS"}, false, 5},
-                      Variant{"no_multiappend", {"MULTIAPPEND"}, false, 5},
-                      Variant{"nothing", {"UIDPLUS", "LITERAL+", "MULTIAPPEND", "NAMESPACE"}, false, 5},
-                      Variant{"freezes", {"MULTIAPPEND"}, true, 3}),
+    ::testing::Values(Variant{"everything", {}, false, false, 1}, Variant{"no_uidplus", {"UIDPLUS"}, false, false, 5},
+                      Variant{"no_multiappend", {"MULTIAPPEND"}, false, false, 7},
+                      Variant{"nothing", {"UIDPLUS", "LITERAL+", "MULTIAPPEND", "NAMESPACE"}, true, false, 7},
+                      Variant{"freezes", {"MULTIAPPEND"}, false, true, 4}),
     [](const auto& p) { return std::string(p.param.name); });
 
 TEST_P(PowerLossInAMigration, BeforeAnyStepLosesAndDoublesNothing) {
@@ -100,7 +102,7 @@ TEST_P(PowerLossInAMigration, BeforeAnyOperationOnTheDiskLosesAndDoublesNothing)
     if (!disk.off()) {
       std::cout << GetParam().name << ": power cut before " << operations
                 << " operations on the disk, 0 lost, 0 twice\n";
-      EXPECT_GT(operations, 60u / GetParam().every);
+      EXPECT_GT(operations, 100u / GetParam().every);
       return;
     }
     disk.lose_power(n);
@@ -173,45 +175,76 @@ std::size_t expect_quarantine_is_on_disk(const World& w, const std::string& when
   return seen;
 }
 
-TEST(PowerLossInQuarantine, ARefusedMessageIsOnTheDiskBeforeTheLedgerSaysSo) {
-  std::uint64_t operations = 0, with = 0, without = 0;
-  for (bool cut = true; cut; ++operations) {
-    for (std::uint64_t seed = 1; seed <= 2 && cut; ++seed) {
-      World w;
-      w.settings.load.settle = std::chrono::seconds(10);
-      w.source.put(World::kUser, "INBOX", mail("well"));
-      w.source.put(World::kUser, "INBOX", mail("virus"));
-      static const std::string big = mail("virus", std::string(1100 * 1024, 'v') + "\r\n");  // is streamed
-      w.source.put(World::kUser, "INBOX", big);
-      w.target.quirks.refuse = [](const ModelMessage& m) -> std::optional<std::string> {
-        if (m.octets.find("Subject: virus") != std::string::npos) return "NO [CANNOT] Virus found";
-        return std::nullopt;
-      };
-      PowerLoss disk(w.folder.path());
-      disk.cut_before(operations + 1);
-      w.dies = [&] { return disk.off(); };
-      w.run();
-      cut = disk.off();
-      disk.cut();
-      disk.lose_power(10 * operations + seed);
-      const std::string when =
-          "power lost before operation " + std::to_string(operations + 1) + ", seed " + std::to_string(seed);
-      ++(expect_quarantine_is_on_disk(w, when) > 0 ? with : without);
-      ASSERT_FALSE(HasFailure());
-      w.dies = {};
-      const auto resumed = w.run();
-      ASSERT_EQ(resumed.error, "") << when;
-      ASSERT_EQ(resumed.exit, 3) << when;
-      ASSERT_EQ(expect_quarantine_is_on_disk(w, when), 2u) << when;
-      ASSERT_EQ(w.target.bodies(World::kUser, "INBOX"), std::vector<std::string>{mail("well")}) << when;
-      w.expect_in_order();
-      ASSERT_FALSE(HasFailure()) << when;
-    }
+// Cuts before each `every`-th operation on the disk; `body` makes the refused messages small or large.
+void sweep_quarantine(const std::string& body, std::uint64_t every) {
+  std::uint64_t cuts = 0, with = 0, without = 0;
+  for (std::uint64_t n = 1;; n += every) {
+    World w;
+    w.settings.load.settle = std::chrono::seconds(10);
+    w.source.put(World::kUser, "INBOX", mail("well"));
+    w.source.put(World::kUser, "INBOX", mail("virus", body + "1\r\n"));
+    w.source.put(World::kUser, "INBOX", mail("virus", body + "2\r\n"));
+    w.target.quirks.refuse = [](const ModelMessage& m) -> std::optional<std::string> {
+      if (m.octets.find("Subject: virus") != std::string::npos) return "NO [CANNOT] Virus found";
+      return std::nullopt;
+    };
+    PowerLoss disk(w.folder.path());
+    disk.cut_before(n);
+    w.dies = [&] { return disk.off(); };
+    w.run();
+    if (!disk.off()) break;
+    disk.lose_power(n);
+    const std::string when = "power lost before operation " + std::to_string(n);
+    ++(expect_quarantine_is_on_disk(w, when) > 0 ? with : without);
+    ASSERT_FALSE(::testing::Test::HasFailure());
+    w.dies = {};
+    const auto resumed = w.run();
+    ASSERT_EQ(resumed.error, "") << when;
+    ASSERT_EQ(resumed.exit, 3) << when;
+    ASSERT_EQ(expect_quarantine_is_on_disk(w, when), 2u) << when;
+    ASSERT_EQ(w.target.bodies(World::kUser, "INBOX"), std::vector<std::string>{mail("well")}) << when;
+    w.expect_in_order();
+    ASSERT_FALSE(::testing::Test::HasFailure()) << when;
+    ++cuts;
   }
-  std::cout << "power cut before " << operations - 1 << " operations: " << with
-            << " times something was in quarantine, and all of it on the disk\n";
+  std::cout << cuts << " power cuts: " << with << " times something was in quarantine, and all of it on the disk\n";
   EXPECT_GT(with, 10u);
   EXPECT_GT(without, 10u);
+}
+
+TEST(PowerLossInQuarantine, ARefusedMessageIsOnTheDiskBeforeTheLedgerSaysSo) { sweep_quarantine("v", 1); }
+
+TEST(PowerLossInQuarantine, ALargeRefusedMessageIsOnTheDiskBeforeTheLedgerSaysSo) {
+  sweep_quarantine(std::string(1100 * 1024, 'v'), 7);
+}
+
+TEST(PowerLossInNewPasswords, AHalfWrittenLineIsDroppedAndThoseBeforeItStay) {
+  std::set<std::string> left, seen;
+  World w;
+  w.source.put(World::kUser, "INBOX", mail("1"));
+  ASSERT_EQ(w.run().exit, 0);
+  const std::string path = w.settings.state + "/new-passwords.csv";
+  const std::string good = "\"anna@example.org\",\"kept\"\n";
+  const std::string line = "\"bert@example.org\",\"" + std::string(1200, 'p') + "\"\n";
+  for (std::uint64_t seed = 1; seed <= 60; ++seed) {
+    PowerLoss disk(w.folder.path());
+    const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    ASSERT_EQ(::write(fd, good.data(), good.size()), static_cast<ssize_t>(good.size()));
+    ASSERT_EQ(::fsync(fd), 0);
+    const int folder = ::open(w.settings.state.c_str(), O_RDONLY | O_DIRECTORY);
+    ASSERT_EQ(::fsync(folder), 0);
+    ::close(folder);
+    ASSERT_EQ(::write(fd, line.data(), line.size()), static_cast<ssize_t>(line.size()));
+    ::close(fd);
+    disk.lose_power(seed);
+    left.insert(content(path));
+    const auto again = w.run();
+    ASSERT_EQ(again.error, "") << seed;
+    ASSERT_EQ(again.exit, 0) << seed;
+    seen.insert(content(path));
+  }
+  EXPECT_GT(left.size(), 4u);
+  EXPECT_EQ(seen, (std::set<std::string>{good, good + line}));
 }
 
 }  // namespace
