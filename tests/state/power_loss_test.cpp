@@ -205,5 +205,30 @@ TEST_F(PowerLossTest, WithLessThanFullCommitsAreLostSoThisTestCanFail) {
             << " lost, " << none.torn << " torn, " << none.damaged << " damaged in " << none.cuts << "\n";
 }
 
+// The backup is written, then the schema changed: at no moment is there neither.
+TEST_F(PowerLossTest, AnOlderSchemaIsBroughtUpToDateWhateverIsCut) {
+  std::uint64_t n = 1;
+  for (bool cut = true; cut; ++n) {
+    const std::string folder = path(std::to_string(n)), state = folder + "/state";
+    fs::create_directory(folder);
+    {
+      state::Store store(state, state::Store::Mode::create);
+      state::set_meta(store.db(), "kept", "yes");
+      store.db().exec("DROP TABLE target_object; ALTER TABLE mailbox DROP COLUMN asked_name; PRAGMA user_version=1");
+    }
+    PowerLoss disk(folder);
+    disk.cut_before(n);
+    { state::Store store(state, state::Store::Mode::existing); }
+    cut = disk.off();
+    disk.cut();
+    disk.lose_power(n);
+    state::Store store(state, state::Store::Mode::existing);
+    ASSERT_EQ(state::meta(store.db(), "kept"), "yes") << "power cut before operation " << n;
+    ASSERT_EQ(store.db().text("PRAGMA integrity_check"), "ok") << n;
+    ASSERT_EQ(store.db().integer("SELECT count(*) FROM target_object"), 0) << n;
+  }
+  EXPECT_GT(n, 30u);
+}
+
 }  // namespace
 }  // namespace test
