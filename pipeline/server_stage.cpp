@@ -8,8 +8,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <fstream>
-#include <iterator>
+#include <sstream>
 
 #include "base/text.hpp"
 #include "extract/config/csv.hpp"
@@ -278,17 +280,22 @@ void Migration::drop_new_password(const std::string& address) {
 }
 
 namespace {
-// A run that died while it wrote a line had not used that password yet: half a line is none.
+// A power cut while a line was written leaves part of it. Its account was not made yet, so nothing is lost with it;
+// left there it would make the file unreadable. Only the last line can be so: each is synced before the next.
 void drop_torn_line(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  std::string text{std::istreambuf_iterator<char>(in), {}};
-  const auto end = text.rfind('\n');
-  const auto whole = end == std::string::npos ? 0 : end + 1;
-  const bool torn = whole < text.size();
+  std::ostringstream all;
+  all << std::ifstream(path, std::ios::binary).rdbuf();
+  std::string text = std::move(all).str();
+  if (text.empty()) return;
+  const auto line = text.size() < 2 ? 0 : text.rfind('\n', text.size() - 2) + 1;  // npos + 1 is 0
+  const bool torn = text.back() != '\n' || text.find('\0', line) != std::string::npos;
   OPENSSL_cleanse(text.data(), text.size());
-  if (torn && ::truncate(path.c_str(), static_cast<off_t>(whole)) != 0)
-    throw base::Failed({Scope::run, Remedy::ask_admin,
-                        fmt::format("{} ends in half a line: remove that, then run again. Nothing was done.", path)});
+  if (torn && ::truncate(path.c_str(), static_cast<off_t>(line)) != 0)
+    throw base::Failed(
+        {Scope::run, Remedy::ask_admin,
+         fmt::format("{} ends in half a line, and it could not be removed: {}. Check its rights, then run "
+                     "again.",
+                     path, std::strerror(errno))});
 }
 }  // namespace
 

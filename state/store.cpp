@@ -27,7 +27,8 @@ base::Failed unusable(std::string text) {
 
 std::string prepare(const std::string& directory, Store::Mode mode) {
   struct stat st {};
-  if (lstat(directory.c_str(), &st) != 0) {
+  const bool fresh = lstat(directory.c_str(), &st) != 0;
+  if (fresh) {
     if (mode == Store::Mode::existing)
       throw unusable(fmt::format("There is no state in {}: no run has used that folder yet.", directory));
     if (mkdir(directory.c_str(), 0700) != 0)
@@ -40,6 +41,17 @@ std::string prepare(const std::string& directory, Store::Mode mode) {
     throw unusable(
         fmt::format("The state folder {} belongs to another user. Give another one with --state DIR.", directory));
   }
+  // The folder's own name too: a power cut must not take the whole state, and new passwords with it. Always, because
+  // the run that made it may have been killed before this.
+  const int parent = ::open((directory + "/..").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const bool synced = parent >= 0 && ::fsync(parent) == 0;
+  const int why = errno;
+  if (parent >= 0) ::close(parent);
+  if (fresh && !synced)
+    throw unusable(
+        fmt::format("Could not make the state folder {} safe against a power cut: {}. Look at the disk and the rights "
+                    "of the folder above it, or give another one with --state DIR.",
+                    directory, std::strerror(why)));
   struct statfs fs {};
   // WAL needs shared memory and honest locks, which network file systems do not give.
   static constexpr std::uint32_t kNetwork[] = {0x6969, 0xFF534D42, 0xFE534D42, 0x517B, 0x01021997};

@@ -1,5 +1,5 @@
 """Each switch and each fault of the Kerio double: the right thing is given up, everything else is done, one clear sentence."""
-import csv, json, os, random, re, shutil, subprocess, sys, time
+import csv, json, os, random, re, shutil, subprocess, sys, time, unittest
 import support
 from kerio_sandbox import KerioSandbox
 from support import FIXTURES, PROGRAM, SANITIZED
@@ -101,6 +101,29 @@ class Faults(KerioSandbox):
         # Later runs know it, too.
         self.assertEqual(self.migrate()["run"]["appended"], 0)
         self.assertNotIn(password.encode(), (self.state / "state.db").read_bytes())
+
+    @unittest.skipUnless(shutil.which("strace"), "no strace")
+    @unittest.skipIf(SANITIZED, "LeakSanitizer does not work under strace")
+    def test_a_new_password_is_on_the_disk_before_it_is_on_the_server(self):
+        self.double.control("domain north.example=nord.example")
+        self.double.control("set north.example password_complexity on")
+        self.double.control("set north.example password_minimum 10")
+        log = self.dir / "strace"
+        argv = self.argv("run", "--existing-domain", "adopt", "--on-refused-password", "generate")
+        subprocess.run(["strace", "-f", "-y", "-o", str(log), "-e", "trace=mkdir,write,fsync,sendmsg,sendto", *map(str, argv)],
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=300, check=True)
+        self.assertEqual(self.logins(), ADDRESSES)
+        calls = [l.split(None, 1)[1] for l in log.read_text(errors="replace").splitlines()]
+        first = lambda what, since=0: next((i for i in range(since, len(calls)) if re.search(what, calls[i])), len(calls))
+        made = first(r'^mkdir\("[^"]*/%s"' % self.state.name)
+        self.assertLess(made, len(calls))
+        # The state folder's name, the line, the file's name: all before the next octet for a server.
+        self.assertLess(first(r"^fsync\(\d+<%s>\)" % re.escape(str(self.state.parent.resolve())), made), first(r"^send", made))
+        written = first(r"^write\(\d+<[^>]*/new-passwords.csv>")
+        self.assertLess(written, len(calls))
+        synced = first(r"^fsync\(\d+<[^>]*/new-passwords.csv>\)", written)
+        named = first(r"^fsync\(\d+<%s>\)" % re.escape(str(self.state.resolve())), synced)
+        self.assertLess(named, first(r"^send|^write\(\d+<(TCP|socket)", written))
 
     def test_too_large_batches_are_split(self):
         self.double.control("switch too-large-items 1")

@@ -81,7 +81,9 @@ World::Ran World::run(const std::string& command, std::uint64_t die_at) {
   const auto step = [&] {
     ++ran.steps;
     if (on_step && !dead) on_step(ran.steps);
-    if (dead || ran.steps == die_at) {
+    const bool now = ran.steps == die_at || (dies && dies());
+    if (dead || now) {
+      if (!dead && on_death) on_death();
       dead = true;
       throw Died();
     }

@@ -55,6 +55,10 @@ class World {
   };
   Ran run(const std::string& command = "run", std::uint64_t die_at = 0);
   std::function<void(std::uint64_t)> on_step;  // before each step of a run, with its number
+  // Asked before each step: if true, the process dies there.
+  std::function<bool()> dies;
+  // The moment of death: what is done afterwards, in unwinding and closing, a real process would not have done.
+  std::function<void()> on_death;
   void lose_state();
 
   // The books are closed, no invariant is broken, no server was talked to wrongly.
