@@ -321,6 +321,8 @@ class Faults(KerioSandbox):
         self.assertEqual(r["books"]["bound"], 24)
         self.assertIn("was refused: server said NO", next(a["error"] for a in r["accounts"] if a["account"] == ADDRESSES[0]))
         self.assertEqual(self.report("load", "--plan", 1, exit=3)["run"]["appended"], 0, "not stale: it is as it was")
+        self.report("retry", exit=3)
+        self.assertNotIn("anna", self.tool("plan", "diff", 1, 2), "the same reason")
         self.roster.write_text(text)
         r = self.migrate()
         self.expect_all(r)

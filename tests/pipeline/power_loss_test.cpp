@@ -32,7 +32,7 @@ void prepare(World& w, const Variant& v) {
   for (const auto& c : v.hidden) w.target.quirks.capabilities.erase(c);
   w.settings.load.settle = std::chrono::seconds(10);
   w.target.thaw = std::chrono::seconds(4);
-  if (v.freezes) w.target.freeze_append = 2;
+  if (v.freezes) w.target.strikes[2] = Strike::freeze;
   for (int i = 0; i < 8; ++i) w.source.put(World::kUser, "INBOX", mail(std::to_string(i % 7)), {"\\Seen"});
   if (v.large) w.source.put(World::kUser, "INBOX", mail("big", std::string(1100 * 1024, 'x') + "\r\n"));
   w.source.put(World::kUser, "INBOX", mail("last"));
