@@ -34,12 +34,12 @@ class Zombie(Tries):
 
     def appending(self, master, seen, countdown):
         """A target process of this try that holds a message open that is being written, after some that it let pass."""
-        tmp = f"/target-mail/{self.trying[0]}-{self.tries}/"
+        mail = f"{self.dir}/target-mail/{self.trying[0]}-{self.tries}/"
         for pid in children(master):
             try:
                 for fd in os.listdir(f"/proc/{pid}/fd"):
                     name = os.readlink(f"/proc/{pid}/fd/{fd}")
-                    if tmp in name and "/tmp/" in name and (pid, name) not in seen:
+                    if name.startswith(mail) and "/tmp/" in name[len(mail):] and (pid, name) not in seen:
                         seen.add((pid, name))
                         if len(seen) > countdown:
                             return pid
