@@ -1119,12 +1119,18 @@ asio::awaitable<void> MailboxLoader::sweep() {
     auto query = [id, e1 = s.print.e1, e1x](Db& db) { return state::bound_with(db, id, e1, e1x); };
     const auto twins = co_await context_.store.run(std::move(query));
     if (twins.empty()) continue;  // a stranger's: new mail, or put there by its user
-    const auto& twin = twins.front();
+    // Two messages of the source may have the same octets: a copy belongs to the one whose flags and date it has.
+    const std::string flags = state::canonical_flags(s.flags);
+    const auto is_like = [&](const auto& t) {
+      return flags == t.flags && (!t.date || (s.date && s.date->same_instant(*t.date)));
+    };
+    auto like = std::find_if(twins.begin(), twins.end(), [&](const auto& t) { return is_like(t) && t.attempts > 1; });
+    if (like == twins.end()) like = std::find_if(twins.begin(), twins.end(), is_like);
+    const bool untouched = like != twins.end();
+    const auto& twin = untouched ? *like : twins.front();
     std::string detail = fmt::format("UID {} is a second copy of UID {}", s.uid.value, twin.target_uid.value);
     bool removed = false;
     // Removed only if we sent that message more than once, nobody touched the copy, and the one that stays is there.
-    std::string flags = state::canonical_flags(s.flags);
-    const bool untouched = flags == twin.flags && (!twin.date || (s.date && s.date->same_instant(*twin.date)));
     if (s.uid < mailbox_.first_u0) {
       detail += "; it was there before this state first met the mailbox: left there";
     } else if (twin.attempts < 2) {

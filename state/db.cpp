@@ -112,17 +112,26 @@ void Db::fail(const char* doing) const {
     default:
       break;
   }
-  throw base::Failed({Scope::run, Remedy::ask_admin,
-                      fmt::format("The state file {} failed while {}: {} (SQLite code {}). {}", path_, doing,
-                                  sqlite3_errmsg(handle_), rc, advice),
-                      Exit::state_unusable});
+  failure_ = base::Error{Scope::run, Remedy::ask_admin,
+                         fmt::format("The state file {} failed while {}: {} (SQLite code {}). {}", path_, doing,
+                                     sqlite3_errmsg(handle_), rc, advice),
+                         Exit::state_unusable};
+  throw base::Failed(*failure_);
+}
+
+// After a failed fsync the kernel may call the next one a success although the octets are lost: whoever is still at
+// work (another account, a remark that nobody waits for) must not get through to it.
+void Db::require_sound() const {
+  if (failure_) throw base::Failed(*failure_);
 }
 
 void Db::exec(const char* sql) {
+  require_sound();
   if (sqlite3_exec(handle_, sql, nullptr, nullptr, nullptr) != SQLITE_OK) fail("writing");
 }
 
 sqlite3_stmt* Db::prepared(const char* sql) {
+  require_sound();
   auto& s = statements_[sql];
   if (s == nullptr && sqlite3_prepare_v3(handle_, sql, -1, SQLITE_PREPARE_PERSISTENT, &s, nullptr) != SQLITE_OK)
     fail("preparing a statement");

@@ -1,5 +1,6 @@
 // SQLite, thinly: statements prepared once, values bound, every return code looked at. Any failure throws base::Failed
-// with exit code state_unusable: after one, nothing more is sent to any server (fsync failures are never retried).
+// with exit code state_unusable: after one, nothing more is sent to any server (fsync failures are never retried), and
+// every further use of the connection fails with the same words.
 #pragma once
 
 #include <array>
@@ -11,6 +12,7 @@
 #include <utility>
 
 #include "base/fingerprint.hpp"
+#include "base/result.hpp"
 
 struct sqlite3;
 struct sqlite3_stmt;
@@ -113,7 +115,9 @@ class Db {
 
  private:
   sqlite3_stmt* prepared(const char* sql);
+  void require_sound() const;
   std::string path_;
+  mutable std::optional<base::Error> failure_;  // the first one
   sqlite3* handle_ = nullptr;
   std::unordered_map<const char*, sqlite3_stmt*> statements_;
 };

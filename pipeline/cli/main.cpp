@@ -11,8 +11,10 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <set>
@@ -288,11 +290,25 @@ void drive(Migration& m, Terminal& terminal, asio::io_context& io, asio::awaitab
   if (failure) std::rethrow_exception(failure);
 }
 
+// Copies for people; the report itself is in the state.
 void save_report(const std::string& folder, std::int64_t run, const json::object& report) {
   std::error_code ec;
   std::filesystem::create_directories(folder, ec);
-  std::ofstream(fmt::format("{}/run-{}.json", folder, run)) << json::serialize(report) << "\n";
-  std::ofstream(fmt::format("{}/run-{}.txt", folder, run)) << report_text(report);
+  const auto save = [&](const char* kind, const std::string& text) {
+    const auto path = fmt::format("{}/run-{}.{}", folder, run, kind);
+    errno = 0;
+    std::ofstream file(path);
+    file << text;
+    file.close();
+    if (!file)
+      std::fprintf(
+          stderr,
+          "4d2kms: Could not write %s: %s. Nothing is lost by that: make room, and \"4d2kms report\" shows the "
+          "same.\n",
+          path.c_str(), std::strerror(errno));
+  };
+  save("json", json::serialize(report) + "\n");
+  save("txt", report_text(report));
 }
 
 int work(CommandLine line) {

@@ -160,6 +160,21 @@ TEST_F(Contract, ZombieThatOutlivesTheSettleIsSweptAndReported) {  // F15, late 
   EXPECT_EQ(r.exit, 0);
 }
 
+TEST_F(Contract, ZombieOfMessagesWithEqualOctetsIsSweptWhole) {  // F15: each copy has the flags of its own twin
+  for (const auto& flags : {std::vector<std::string>{}, {"\\Seen"}, {"\\Answered"}})
+    w.source.put(World::kUser, "INBOX", mail("same"), {flags.begin(), flags.end()});
+  w.source.put(World::kUser, "Z", mail("later"));
+  w.target.freeze_append = 1;
+  w.target.thaw = seconds(25);
+  w.settings.load.settle = seconds(10);
+  w.run();
+  w.clock.pass(seconds(60));
+  ASSERT_EQ(w.target.bodies(World::kUser, "INBOX").size(), 6u) << "the zombie has doubled everything";
+  w.run();
+  w.expect_equal("after the sweep");
+  EXPECT_EQ(w.query("SELECT count(*) FROM surplus WHERE removed=1"), 3);
+}
+
 TEST_F(Contract, SurplusIsOnlyListedWithoutUidplusOrWhenItsUserTouchedIt) {
   for (const bool uidplus : {true, false}) {
     World world;

@@ -129,6 +129,24 @@ TEST_F(StateFolder, LookingAtAStateDoesNotMakeOne) {
   EXPECT_FALSE(std::filesystem::exists(path_));
 }
 
+TEST_F(StateFolder, AfterOneFailureNothingGetsThroughAnyMore) {  // F4
+  Store store(path_, Store::Mode::create);
+  std::string first;
+  try {
+    store.db().exec("INSERT INTO meta VALUES(NULL, 'a')");
+  } catch (const base::Failed& f) {
+    first = f.error.text;
+  }
+  EXPECT_NE(first, "");
+  try {
+    set_meta(store.db(), "a", "b");
+    FAIL() << "written after a failure";
+  } catch (const base::Failed& f) {
+    EXPECT_EQ(f.error.text, first);
+    EXPECT_EQ(f.error.exit, base::Exit::state_unusable);
+  }
+}
+
 TEST_F(StateFolder, UnfinishedTransactionLeavesNothingBehind) {
   Store store(path_, Store::Mode::create);
   try {

@@ -1,0 +1,119 @@
+"""F15: a server process frozen in the middle of an APPEND wakes up after we have given it up, and stores what it had.
+
+It wakes at any moment: before we give up, in the settle, in the resend, after the run. A further run then looks. Nothing may be
+lost, and every second copy is removed or on the list. ZOMBIES=50 for as many as one likes."""
+import json, os, random, signal, subprocess, sys, time
+import support
+from tries import Tries
+
+# What the server offers: the more it lacks, the less can be mended, but never is less known.
+SERVERS = [(), ("UIDPLUS",), ("UIDPLUS", "MULTIAPPEND"), ("MULTIAPPEND",), None]  # None: no relay in between
+
+
+class Zombie(Tries):
+    logins = ("small", "large")
+    mail = ("--messages", 40, "--folders", 2)
+
+    def fill(self):
+        super().fill()
+        (self.dir / "large.user").write_text("large\tsecret\n")
+        support.run(sys.executable, support.FIXTURES / "make_mail.py", "maildir", self.dir / "source-mail", "--users", self.dir / "large.user", *self.mail, "--big", 2, "--replace")
+
+    def test_what_wakes_up_too_late_is_removed_or_listed(self):
+        chance = random.Random(int(os.environ.get("SEED", "15")))
+        wanted = int(os.environ.get("ZOMBIES", "4"))
+        self.caught = self.missed = self.stored_twice = self.removed = self.listed = 0
+        while self.caught < wanted:
+            self.assertLess(self.missed, 10 + wanted, "the server is too fast to be caught in an APPEND")
+            login = chance.choice(["small", "small", "large"])
+            hidden = SERVERS[self.caught % len(SERVERS)]
+            self.next_try([login])
+            self.one_zombie(chance, login, hidden)
+        print(f"{self.caught} frozen in an APPEND ({self.missed} missed); {self.stored_twice} stored it after all and twice: "
+              f"{self.removed} copies removed, {self.listed} listed", file=sys.stderr)
+
+    def appending(self, master, seen, countdown):
+        """A target process of this try that holds a message open that is being written, after some that it let pass."""
+        mail = f"{self.dir}/target-mail/{self.trying[0]}-{self.tries}/"
+        for pid in children(master):
+            try:
+                for fd in os.listdir(f"/proc/{pid}/fd"):
+                    name = os.readlink(f"/proc/{pid}/fd/{fd}")
+                    if name.startswith(mail) and "/tmp/" in name[len(mail):] and (pid, name) not in seen:
+                        seen.add((pid, name))
+                        if len(seen) > countdown:
+                            return pid
+            except OSError:
+                continue  # it has ended, or closed the file
+        return None
+
+    def one_zombie(self, chance, login, hidden):
+        master = int((self.dir / "target.pid").read_text())
+        port = self.port("target") if hidden is None else self.relay("--delay", 10, *(["--hide", ",".join(hidden)] if hidden else []))
+        late = chance.random() < 0.4
+        wake_after = None if late else chance.uniform(0.3, 4.5)
+        countdown = chance.randrange(3)
+        p = subprocess.Popen([str(a) for a in self.argv("run", "--settle", 1, "--timeout", 1, "--json", target_port=port)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        zombie, seen, frozen_at = None, set(), 0
+        try:
+            while zombie is None and p.poll() is None:
+                zombie = self.appending(master, seen, countdown)
+                if zombie:
+                    os.kill(zombie, signal.SIGSTOP)
+                    frozen_at = time.monotonic()
+            if zombie and wake_after is not None:
+                while p.poll() is None and time.monotonic() < frozen_at + wake_after:
+                    time.sleep(0.01)
+                os.kill(zombie, signal.SIGCONT)
+            out, _ = p.communicate(timeout=200)
+        finally:
+            if zombie:
+                try:
+                    os.kill(zombie, signal.SIGCONT)
+                except ProcessLookupError:
+                    pass
+            if p.poll() is None:
+                p.kill()
+                p.wait()
+        what = f"try {self.tries}: {login}, without {hidden}, woken {'after the run' if late else f'after {wake_after:.2f} s'}"
+        self.assertIn(p.returncode, (0, 1, 3), what)
+        if not zombie:
+            self.missed += 1
+            return
+        self.caught += 1
+        # The zombie ends when it has seen that its connection is gone.
+        end = time.monotonic() + 40
+        while zombie in children(master) and time.monotonic() < end:
+            time.sleep(0.05)
+        before = self.verdict()
+        r = self.report("run", "--settle", 1, "--same-servers", target_port=port, exit=None)
+        verdict = self.verdict()
+        said = f"{what}: {json.dumps(verdict, indent=1)[:3000]}\n{json.dumps(r['surplus'], indent=1)[:2000]}\n{r['verdict']}"
+        listed = sum(not s["removed"] for s in r["surplus"])
+        removed = sum(s["removed"] for s in r["surplus"])
+        for fault in ("lost", "altered", "foreign", "flags", "keywords", "dates", "missing_mailboxes", "extra_mailboxes"):
+            self.assertEqual(verdict[fault], 0, said)
+        self.assertEqual(verdict["duplicates"], listed, said)
+        self.assertEqual("nothing is there twice" in r["verdict"]["sentence"], listed == 0, said)
+        self.assertEqual(r["books"]["pending"], 0, said)
+        if hidden is None or "UIDPLUS" not in hidden:
+            self.assertEqual(listed, 0, said)  # with UIDPLUS it can be, and is, removed
+        self.stored_twice += before["duplicates"] > 0 or removed > 0
+        self.removed += removed
+        self.listed += listed
+        for relay in self.relays:
+            relay.kill()
+            relay.wait()
+            relay.stdout.close()
+        self.relays.clear()
+
+
+def children(master):
+    try:
+        with open(f"/proc/{master}/task/{master}/children") as f:
+            return [int(pid) for pid in f.read().split()]
+    except OSError:
+        return []
+
+
+support.main()
