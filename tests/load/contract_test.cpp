@@ -164,7 +164,7 @@ TEST_F(Contract, ZombieOfMessagesWithEqualOctetsIsSweptWhole) {  // F15: each co
   for (const auto& flags : {std::vector<std::string>{}, {"\\Seen"}, {"\\Answered"}})
     w.source.put(World::kUser, "INBOX", mail("same"), {flags.begin(), flags.end()});
   w.source.put(World::kUser, "Z", mail("later"));
-  w.target.freeze_append = 1;
+  w.target.strikes[1] = Strike::freeze;
   w.target.thaw = seconds(25);
   w.settings.load.settle = seconds(10);
   w.run();
