@@ -397,7 +397,7 @@ std::vector<MessageRow> unverified(Db& db, MailboxId mailbox, Uid after, int lim
 
 std::vector<MessageRow> stale(Db& db, MailboxId mailbox, UidValidity validity) {
   return message_rows(db.rows(MESSAGE_COLUMNS
-                              "WHERE m.mailbox=? AND m.uid_validity<>? AND m.e1 IS NOT NULL AND m.state IN (3, 4, 7) "
+                              "WHERE m.mailbox=? AND m.uid_validity<>? AND m.e1 IS NOT NULL AND m.state IN (2, 3, 4, 7) "
                               "ORDER BY m.uid",
                               mailbox, validity));
 }
