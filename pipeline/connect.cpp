@@ -21,7 +21,6 @@ namespace {
 constexpr int kPauseAfterRefusals = 3;  // F26: servers lock out who guesses
 constexpr int kStopAfterRefusals = 10;
 constexpr auto kPause = 5s;
-constexpr auto kHowOthersFare = 20ms;
 constexpr int kAttempts = 5;
 constexpr int kUnreachable = 12;  // connections in a row that came to nothing: long enough for a server to restart
 }  // namespace

@@ -187,6 +187,7 @@ class Migration {
   std::optional<state::RunId> run_;
   std::set<std::pair<Side, std::string>> refused_;  // never tried twice in one run
   std::int64_t new_passwords_before_ = 0;           // octets of the file of new passwords before its last line
+  static constexpr std::chrono::milliseconds kHowOthersFare{20};  // until log-ins under way are looked at again
   int own_refused_ = 0;  // log-ins with an account's own password, beside the master password
   int own_under_way_ = 0;
   int own_probes() const {

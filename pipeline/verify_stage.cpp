@@ -22,8 +22,6 @@ using state::MessageState;
 
 namespace {
 
-constexpr auto kHowOthersFare = std::chrono::milliseconds(20);
-
 std::set<std::string> flag_set(const std::string& text) {
   std::set<std::string> out;
   if (!text.empty())

@@ -112,8 +112,7 @@ base::Failed Session::lost(std::string text) const {
 // A server that hangs up on a log-in may repeat it, too.
 void Session::note(StatusLine line) {
   if (line.status != Status::bye) return;
-  line.text = without_password(std::move(line.text));
-  line.code.arguments = without_password(std::move(line.code.arguments));
+  mask(line);
   bye_ = line.verbatim();
 }
 
@@ -179,6 +178,11 @@ std::string Session::without_password(std::string text) const {
   return text;
 }
 
+void Session::mask(StatusLine& line) const {
+  line.text = without_password(std::move(line.text));
+  line.code.arguments = without_password(std::move(line.code.arguments));
+}
+
 asio::awaitable<Answer> Session::run_challenged(Command command, std::function<std::string(std::string_view)> reply) {
   submit(std::move(command));
   Ignore ignore;
@@ -239,8 +243,7 @@ asio::awaitable<Answer> Session::present_master_password() {
     return text;
   };
   Answer answer = co_await run_challenged(Command(Verb::x_masterauth), std::move(reply));
-  answer.tagged.text = without_password(std::move(answer.tagged.text));
-  answer.tagged.code.arguments = without_password(std::move(answer.tagged.code.arguments));
+  mask(answer.tagged);
   if (is_transient(answer.tagged)) co_return answer;
   if (!answer.ok())
     throw base::Failed(
@@ -259,8 +262,7 @@ asio::awaitable<void> Session::log_in() {
   else answer = co_await present_master_password();
   // Some servers repeat the command in their refusal: the password must not get into a log, the state or a report
   // (S23).
-  answer.tagged.text = without_password(std::move(answer.tagged.text));
-  answer.tagged.code.arguments = without_password(std::move(answer.tagged.code.arguments));
+  mask(answer.tagged);
   logging_in_ = false;
   if (!answer.ok()) {
     const bool busy = is_transient(answer.tagged);

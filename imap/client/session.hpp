@@ -136,6 +136,7 @@ class Session {
   void submit(Command command);
   void note(StatusLine line);
   std::string without_password(std::string text) const;
+  void mask(StatusLine& line) const;
   base::Failed lost(std::string text) const;
 
   SessionOptions options_;

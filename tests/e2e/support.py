@@ -1,7 +1,7 @@
 """What the end-to-end tests share: two private Dovecots, the program under test, the judge.
 
 Each script is run as `test_x.py PROGRAM` and is an ordinary unittest."""
-import json, os, re, shutil, subprocess, sys, tempfile, unittest
+import json, os, re, shutil, subprocess, sys, tempfile, time, unittest
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -102,3 +102,16 @@ class Sandbox(unittest.TestCase):
 def main():
     sys.argv = [sys.argv[0], *sys.argv[2:]]  # further words: names of tests
     unittest.main(verbosity=2)
+
+
+def killed_when(ready, argv, chance):
+    """Runs the command and sends it kill -9 within 20 ms of `ready()`; whether it was still running."""
+    p = subprocess.Popen([str(a) for a in argv], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while p.poll() is None and not ready():
+        time.sleep(0.001)
+    time.sleep(chance.uniform(0, 0.02))
+    running = p.poll() is None
+    if running:
+        p.kill()
+    p.wait()
+    return running

@@ -25,15 +25,7 @@ class Kill(Sandbox):
         for n in range(rounds):
             # Killed when the target holds so many messages, so that the kills are spread over the whole migration.
             at = chance.uniform(n, n + 1) * total / rounds
-            p = subprocess.Popen([str(a) for a in self.argv("run", "--settle", 1, "--quiet")], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-            while p.poll() is None and self.stored() < at:
-                time.sleep(0.001)
-            time.sleep(chance.uniform(0, 0.02))
-            if p.poll() is None:
-                p.kill()
-                kills += 1
-            p.wait()
-            p.stdout.close()
+            kills += support.killed_when(lambda: self.stored() >= at, self.argv("run", "--settle", 1, "--quiet"), chance)
         r = self.report("run", "--settle", 1)
         print(f"{kills} kills of {rounds}; the last run sent {r['run']['appended']} of {r['books']['inventory']}", file=sys.stderr)
         self.assertGreaterEqual(kills, rounds * 2 // 3)

@@ -214,14 +214,7 @@ class KillCyrus(Pair):
         chance, kills = random.Random(7), 0
         for n in range(self.rounds):
             at = chance.uniform(n, n + 1) * len(self.users) * self.messages / self.rounds
-            p = subprocess.Popen([str(a) for a in self.argv("run", "--settle", 1, "--quiet")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            while p.poll() is None and self.stored() < at:
-                time.sleep(0.002)
-            time.sleep(chance.uniform(0, 0.02))
-            if p.poll() is None:
-                p.kill()
-                kills += 1
-            p.wait()
+            kills += support.killed_when(lambda: self.stored() >= at, self.argv("run", "--settle", 1, "--quiet"), chance)
         report = self.report("run", "--settle", 1, exit=None)
         print(f"{kills} kills of {self.rounds}; the last run sent {report['run']['appended']} of {report['books']['inventory']}", file=sys.stderr)
         self.assertGreaterEqual(kills, self.rounds // 2)

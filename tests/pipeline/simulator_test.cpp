@@ -275,7 +275,7 @@ std::string Simulation::check(const World::Ran& ran, bool last) {
     if (const int lack = n - count(have, k) - count(taken_away_, k); lack > 0)
       missing[k.first] += lack, which += " lost in " + k.first + ": " + k.second.substr(0, 60);
   for (const auto& [k, n] : have)
-    if (const int more = n - std::max(count(ever_, k), 0) - count(planted_, k); more > 0)
+    if (const int more = n - count(ever_, k) - count(planted_, k); more > 0)
       surplus[k.first] += more, which += " twice in " + k.first + ": " + k.second.substr(0, 60);
     else if (!users_ && n > std::max(count(ever_, k), count(planted_, k)))
       surplus[k.first] += n - std::max(count(ever_, k), count(planted_, k)),
