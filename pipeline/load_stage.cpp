@@ -262,6 +262,7 @@ asio::awaitable<void> Migration::load_once(const PlannedAccount* as_planned) {
       progress_.waiting = fmt::format("{} until it is sure what the target has stored of {}",
                                       base::human_duration(settle), planned->address);
       co_await clock_.sleep(settle);
+      co_await fence(planned);
       progress_.waiting.clear();
       bool more = false;
       for (auto& [id, l] : loaders) {

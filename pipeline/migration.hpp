@@ -134,6 +134,9 @@ class Migration {
   // Pins of the store; on this machine a certificate nobody vouches for is taken once.
   boost::asio::awaitable<void> trust(base::Endpoint* endpoint);
   boost::asio::awaitable<void> provision(const Plan* plan);
+  // Waits until the target shows no connection of ours to that account but the one we hold: what a lost one was still
+  // storing is stored then. Nothing where the target cannot be asked.
+  boost::asio::awaitable<void> fence(const PlannedAccount* planned);
   load::NameRules name_rules() const;
   void keep_new_password(const std::string& address, const base::Secret& password);
   void drop_new_password(const std::string& address);

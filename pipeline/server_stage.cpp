@@ -31,6 +31,7 @@ using namespace std::chrono_literals;
 
 namespace {
 constexpr auto kAccountsAppear = 3s;  // between the last account made and the first log-in (field report)
+constexpr std::chrono::milliseconds kFence = 10min, kFencePoll = 1s;
 constexpr const char* kNewPasswords = "/new-passwords.csv";
 }  // namespace
 
@@ -43,6 +44,41 @@ asio::awaitable<std::unique_ptr<kerio::ApiClient>> Migration::open_administratio
   if (settings_.verbose) s.trace = [log = log_](const std::string& line) { log->debug("administration {}", line); };
   co_await trust(&s.endpoint);
   co_return co_await kerio::ApiClient::open(dialer_, clock_, std::move(s));
+}
+
+asio::awaitable<void> Migration::fence(const PlannedAccount* planned) {
+  if (settings_.target_kind != TargetKind::kerio) co_return;
+  std::string why;
+  try {
+    auto api = co_await open_administration(imap::Access::read_only);
+    kerio::Admin admin(*api);
+    const auto until = clock_.now() + kFence;
+    for (bool told = false; !stopping_;) {
+      const auto open = co_await admin.imap_connections(planned->address);
+      if (kerio::from_our_host(open) <= 1) {
+        if (told) event("fence", "the target has closed the old connection to " + planned->address, planned->id, {});
+        co_await api->logout();
+        co_return;
+      }
+      if (clock_.now() >= until) break;
+      progress_.waiting = fmt::format("until the target has closed an old connection to {}", planned->address);
+      if (!std::exchange(told, true))
+        event("fence",
+              fmt::format("the target still works on an old connection to {}: waiting up to {} for its end",
+                          planned->address, base::human_duration(kFence)),
+              planned->id, {});
+      co_await clock_.sleep(kFencePoll);
+    }
+    co_await api->logout();
+    why = "an old connection is still open on the target";
+  } catch (const base::Failed& f) {
+    why = f.error.text;
+  }
+  if (!stopping_)
+    event("fence",
+          fmt::format("{}: {}. The settle alone decides, and the next look finds what comes later", planned->address,
+                      why),
+          planned->id, {});
 }
 
 asio::awaitable<void> Migration::connect_target() {

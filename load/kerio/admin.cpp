@@ -249,6 +249,38 @@ asio::awaitable<std::vector<std::string>> Admin::delivered_to(std::string addres
   co_return words(at(answer, "result"));
 }
 
+asio::awaitable<std::vector<Connection>> Admin::imap_connections(std::string address) {
+  std::vector<std::string> fields;
+  for (const char* f : {"proto", "user", "from", "time"}) fields.emplace_back(f);
+  const auto rows = co_await api_.list(Call::server_get_connections, fields, {});
+  std::vector<Connection> out;
+  for (const auto& v : rows) {
+    const auto& o = v.as_object();
+    // Whether an account of the primary domain is shown without it is not known: both are taken.
+    const std::string user = base::lower(word(at(o, "user")));
+    if (!base::lower(word(at(o, "proto"))).starts_with("protocolimap") ||
+        (user != base::lower(address) && user != base::lower(address.substr(0, address.rfind('@')))))
+      continue;
+    Connection c;
+    c.host = word(at(o, "from"));
+    // "192.0.2.7:40312", "[2001:db8::7]:40312"; an address of version 6 alone has more than one colon.
+    if (const auto end = c.host.rfind(']'); end != std::string::npos) c.host.resize(end + 1);
+    else if (c.host.find(':') == c.host.rfind(':')) c.host.resize(std::min(c.host.size(), c.host.find(':')));
+    c.age = std::chrono::seconds(number(at(o, "time")).value_or(0));
+    out.push_back(std::move(c));
+  }
+  co_return out;
+}
+
+std::size_t from_our_host(const std::vector<Connection>& connections) {
+  const auto younger = [](const Connection& a, const Connection& b) { return a.age < b.age; };
+  const auto youngest = std::min_element(connections.begin(), connections.end(), younger);
+  return static_cast<std::size_t>(std::count_if(connections.begin(), connections.end(), [&](const Connection& c) {
+    return std::any_of(connections.begin(), connections.end(),
+                       [&](const Connection& x) { return x.age == youngest->age && x.host == c.host; });
+  }));
+}
+
 asio::awaitable<std::vector<Made>> Admin::create_domains(
     std::vector<std::pair<std::string, std::string>> name_and_description) {
   json::array domains;

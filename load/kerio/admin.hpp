@@ -2,6 +2,7 @@
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
+#include <chrono>
 #include <optional>
 #include <string>
 #include <vector>
@@ -46,6 +47,12 @@ struct Collision {
   std::string address, kind, name;
 };
 
+// An open IMAP connection, as the server sees it.
+struct Connection {
+  std::string host;  // where it comes from, without a port
+  std::chrono::seconds age{0};
+};
+
 struct NewUser {
   std::string login, full_name, description;
   base::Secret password;
@@ -68,6 +75,8 @@ class Admin {
                                                             std::vector<std::string> local_parts);
   // The addresses that mail for `address` is delivered to.
   boost::asio::awaitable<std::vector<std::string>> delivered_to(std::string address);
+  // Of IMAP and IMAPS, logged in as that address.
+  boost::asio::awaitable<std::vector<Connection>> imap_connections(std::string address);
 
   // One answer an item, in order. Nothing is repeated here.
   boost::asio::awaitable<std::vector<Made>> create_domains(
@@ -80,6 +89,10 @@ class Admin {
  private:
   ApiClient& api_;
 };
+
+// How many of an account's connections come from where the youngest of them does. Ours is the youngest as a rule, and
+// which host we are to the server, behind a NAT, nobody else can tell.
+std::size_t from_our_host(const std::vector<Connection>& connections);
 
 // The mark on what we made: at the end of the description, and valid only on the object whose source address it is of.
 std::string mark_of(const std::string& source_address);

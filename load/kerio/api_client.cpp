@@ -41,6 +41,8 @@ const CallInfo& describe(Call c) {
       {"AdvancedOptions.get", "master authentication; the limits of the disk watchdog", false},
       {"Statistics.get", "free space of the message store", false},
       {"Server.getAboutInfo", "how many accounts the licence allows", false},
+      {"Server.getConnections", "whether a connection we lost still works on an APPEND, before anything is sent again",
+       false},
       {"Domains.get", "domains, aliases, password policy, quotas, clean-out rules, our marks", false},
       {"Users.get", "accounts of a domain, quotas, clean-out rules, our marks", false},
       {"Server.findEntityByEmail", "whether an address is taken by an alias, a group, a list or a resource", false},

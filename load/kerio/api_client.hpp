@@ -35,6 +35,7 @@ enum class Call : std::uint8_t {
   advanced_options_get,
   statistics_get,
   server_get_about_info,
+  server_get_connections,
   domains_get,
   users_get,
   server_find_entity_by_email,

@@ -4,6 +4,7 @@ It wakes at any moment: before we give up, in the settle, in the resend, after t
 lost, and every second copy is removed or on the list. ZOMBIES=50 for as many as one likes."""
 import json, os, random, signal, subprocess, sys, time
 import support
+from kerio_sandbox import KerioSandbox
 from tries import Tries
 
 # What the server offers: the more it lacks, the less can be mended, but never is less known.
@@ -34,17 +35,11 @@ class Zombie(Tries):
 
     def appending(self, master, seen, countdown):
         """A target process of this try that holds a message open that is being written, after some that it let pass."""
-        mail = f"{self.dir}/target-mail/{self.trying[0]}-{self.tries}/"
-        for pid in children(master):
-            try:
-                for fd in os.listdir(f"/proc/{pid}/fd"):
-                    name = os.readlink(f"/proc/{pid}/fd/{fd}")
-                    if name.startswith(mail) and "/tmp/" in name[len(mail):] and (pid, name) not in seen:
-                        seen.add((pid, name))
-                        if len(seen) > countdown:
-                            return pid
-            except OSError:
-                continue  # it has ended, or closed the file
+        for pid, name in open_messages(master, f"{self.dir}/target-mail/{self.trying[0]}-{self.tries}/"):
+            if (pid, name) not in seen:
+                seen.add((pid, name))
+                if len(seen) > countdown:
+                    return pid
         return None
 
     def one_zombie(self, chance, login, hidden):
@@ -106,6 +101,67 @@ class Zombie(Tries):
             relay.wait()
             relay.stdout.close()
         self.relays.clear()
+
+
+class KerioZombie(KerioSandbox):
+    """With the fence: the target's list of connections tells how long a lost one still works. Nothing is there twice."""
+    wanted = int(os.environ.get("ZOMBIES", "3"))
+    people = [(f"z{n}", f"Winter-{n}") for n in range(1, 2 * wanted + 1)]
+
+    def test_the_fence_waits_for_what_a_lost_connection_still_stores(self):
+        chance = random.Random(int(os.environ.get("SEED", "15")))
+        master = int((self.dir / "target.pid").read_text())
+        caught = 0
+        for person in self.users:
+            if caught < self.wanted:
+                caught += self.one_zombie(master, person, chance)
+        self.assertEqual(caught, self.wanted, "the server is too fast to be caught in an APPEND")
+        print(f"fence: {caught} frozen in an APPEND, each waited for, nothing stored twice", file=sys.stderr)
+
+    @property
+    def moved(self):
+        return [self.person]
+
+    def one_zombie(self, master, person, chance):
+        run = ["--only", person[2], "--timeout", 2]
+        p = subprocess.Popen([str(a) for a in self.argv("run", *run, "--json")], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        zombie = None
+        try:
+            while zombie is None and p.poll() is None:
+                zombie, _ = next(open_messages(master, f"{self.dir}/target-mail/"), (None, None))
+            if zombie:
+                os.kill(zombie, signal.SIGSTOP)
+                # Longer than the silence that is borne and the settle: without the fence it would be sent again before.
+                time.sleep(chance.uniform(5, 8))
+                self.assertIsNone(p.poll(), "the run ended while an old connection was still at work")
+        finally:
+            if zombie:
+                os.kill(zombie, signal.SIGCONT)
+            else:
+                p.kill()
+        out, _ = p.communicate(timeout=100)
+        if not zombie:
+            return False
+        report = json.loads(out)
+        self.assertEqual(sum("old connection" in e for e in report["events"]), 2, report["events"])
+        report = self.report("run", *run)
+        self.assertEqual(report["surplus"], [])
+        self.assertEqual(report["books"]["pending"], 0, report["verdict"])
+        self.person = person
+        self.expect_moved(report)
+        return True
+
+
+def open_messages(master, mail):
+    """(process, file) for each message that a process of that server is writing below `mail`."""
+    for pid in children(master):
+        try:
+            for fd in os.listdir(f"/proc/{pid}/fd"):
+                name = os.readlink(f"/proc/{pid}/fd/{fd}")
+                if name.startswith(mail) and "/tmp/" in name[len(mail):]:
+                    yield pid, name
+        except OSError:
+            continue  # it has ended, or closed the file
 
 
 def children(master):

@@ -394,6 +394,33 @@ TEST_F(KerioApi, BatchAnswersAreMatchedByIndexAndWhatIsMissingIsUnknown) {
   });
 }
 
+TEST_F(KerioApi, OurConnectionsAreThoseFromTheHostOfTheYoungest) {
+  server.result = [](const Exchange& e) {
+    if (e.method != "Server.getConnections") return json::object();
+    return json::parse(R"({"totalItems":7,"list":[
+      {"proto":"protocolImap","user":"Bob@North.example","from":"192.0.2.7:40312","time":"0"},
+      {"proto":"protocolImaps","user":"bob","from":"192.0.2.7","time":"12"},
+      {"proto":"protocolImap","user":"bob@north.example","from":"192.0.2.9","time":"9000"},
+      {"proto":"protocolHttp","user":"bob@north.example","from":"192.0.2.7","time":"3"},
+      {"proto":"protocolImap","user":"carl@north.example","from":"192.0.2.7","time":"3"},
+      {"proto":"protocolImap","user":"bob@north.example","from":"[2001:db8::7]:993","time":"0"},
+      {"proto":"protocolImap","user":"bob@north.example","from":"2001:db8::8","time":"5"}]})")
+        .as_object();
+  };
+  run([](ApiClient* api) -> asio::awaitable<void> {
+    Admin admin(*api);
+    const auto all = co_await admin.imap_connections("bob@north.example");
+    EXPECT_EQ(all.size(), 5u);
+    if (all.size() == 5) {
+      EXPECT_EQ(all[0].host, "192.0.2.7");
+      EXPECT_EQ(all[3].host, "[2001:db8::7]");
+      EXPECT_EQ(all[4].host, "2001:db8::8");
+    }
+    EXPECT_EQ(from_our_host(all), 3u) << "two are the youngest, and an old one comes from the host of one";
+    EXPECT_EQ(from_our_host({}), 0u);
+  });
+}
+
 TEST(KerioCalls, OnlyThreeChangeAnything) {
   std::vector<std::string> writing;
   for (int i = 0; i < kCalls; ++i) {
