@@ -231,25 +231,36 @@ asio::awaitable<void> MailboxLoader::look(imap::Session& session, Completeness c
       const std::size_t at = seen_.size();
       by_e1_[m.print.e1].push_back(at);
       if (m.print.e1x) by_e1x_[*m.print.e1x].push_back(at);
-      seen_.push_back({m.envelope.uid, m.print, m.envelope.date, std::move(m.envelope.flags)});
+      seen_.push_back({m.envelope.uid, m.print, m.envelope.date, state::canonical_flags(std::move(m.envelope.flags))});
     }
   }
 }
 
-// Of equal copies the one with that INTERNALDATE, else (unless `same_date_only`) any.
-MailboxLoader::Seen* MailboxLoader::find_seen(const base::Fingerprint& print, const std::optional<base::DateTime>& date,
-                                              bool same_date_only) {
+// Of equal copies the one that is most like the row, if one is as like as `at_least`. The date counts for more: flags
+// are what users change.
+MailboxLoader::Seen* MailboxLoader::find_seen(const base::Fingerprint& print, const MessageRow& row,
+                                              Likeness at_least) {
+  std::optional<std::string> flags;  // as they were sent; of no use where there is no copy
   const auto free_one = [&](auto& index, const base::Digest& d, bool rewritten) -> Seen* {
     const auto it = index.find(d);
     if (it == index.end()) return nullptr;
-    Seen* any = nullptr;
+    if (!flags) flags = state::canonical_flags(sendable(row.flags).kept);
+    Seen* best = nullptr;
+    auto best_likeness = at_least;
     for (const auto at : it->second) {
       Seen& s = seen_[at];
       if (s.taken || (rewritten && s.print.header_8bit)) continue;
-      if (date && s.date && s.date->same_instant(*date)) return &s;
-      if (any == nullptr) any = &s;
+      const bool same_date = row.date && s.date && s.date->same_instant(*row.date), same_flags = s.flags == *flags;
+      const auto likeness = same_date && same_flags ? Likeness::both
+                            : same_date             ? Likeness::date
+                            : same_flags            ? Likeness::flags
+                                                    : Likeness::content;
+      if (likeness < at_least || (best != nullptr && likeness <= best_likeness)) continue;
+      best = &s;
+      best_likeness = likeness;
+      if (likeness == Likeness::both) break;
     }
-    return same_date_only ? nullptr : any;
+    return best;
   };
   if (auto* s = free_one(by_e1_, print.e1, false)) return s;
   // A server that rewrites raw headers leaves no 8-bit octet in them: a copy that has some is another message.
@@ -259,12 +270,11 @@ MailboxLoader::Seen* MailboxLoader::find_seen(const base::Fingerprint& print, co
 }
 
 std::vector<state::Note> MailboxLoader::stored_notes(const MessageRow& row, const std::optional<base::DateTime>& date,
-                                                     const std::vector<std::string>& flags) const {
+                                                     const std::string& there) const {
   std::vector<state::Note> notes;
   if (row.date && (!date || !date->same_instant(*row.date)))
     notes.push_back({"date", fmt::format("sent {}, the target stores {}", imap::format_date_time(*row.date),
                                          date ? imap::format_date_time(*date) : std::string("no date"))});
-  const std::string there = state::canonical_flags(flags);
   if (there != row.flags) {
     std::vector<std::string> lost;
     const auto have = flag_list(there);
@@ -298,13 +308,14 @@ asio::awaitable<void> MailboxLoader::bind_in_doubt() {
   std::vector<Outcome> outcomes;
   doubtful_ = 0;
   doubtful_octets_ = 0;
-  for (const bool same_date_only : {true, false})
+  // The most like first: of equal copies none goes to a row while another row is more like it.
+  for (const auto at_least : {Likeness::both, Likeness::date, Likeness::flags, Likeness::content})
     for (auto& row : rows) {
       if (!row.e1 || bound_now_.contains(row.id.value)) continue;
       base::Fingerprint print;
       print.e1 = *row.e1;
       print.e1x = row.e1x;
-      Seen* s = find_seen(print, row.date, same_date_only);
+      Seen* s = find_seen(print, row, at_least);
       if (s == nullptr) continue;
       outcomes.push_back(*bind_to_seen(row, print, *s, {}));
       row.e1.reset();
@@ -513,7 +524,7 @@ asio::awaitable<bool> MailboxLoader::settled_by_content(const MessageRow& row, c
       it->second.erase(it->second.begin());
       return true;
     }
-    return (seen = find_seen(p, row.date)) != nullptr;
+    return (seen = find_seen(p, row, Likeness::content)) != nullptr;
   };
   base::Fingerprint there = print;
   std::string how = "was on the target already";
@@ -549,6 +560,24 @@ asio::awaitable<bool> MailboxLoader::settled_by_content(const MessageRow& row, c
   co_return true;
 }
 
+// What of a message's flags this mailbox takes.
+MailboxLoader::Sendable MailboxLoader::sendable(const std::string& flags) const {
+  Sendable out;
+  for (auto& f : flag_list(flags)) {
+    const bool deleted = base::iequals(f, "\\Deleted");
+    bool keep = imap::is_flag(f) && !(deleted && context_.options.deleted == DeletedPolicy::unmark);
+    if (keep && opened_.permanent_flags) {
+      const auto& p = *opened_.permanent_flags;
+      const auto listed = [&](const std::string& x) {
+        return std::any_of(p.begin(), p.end(), [&](const auto& y) { return base::iequals(x, y); });
+      };
+      keep = listed(f) || (!is_system(f) && listed("\\*"));
+    }
+    (keep ? out.kept : out.left_out).push_back(f);
+  }
+  return out;
+}
+
 MailboxLoader::Outgoing MailboxLoader::outgoing(MessageRow row, std::string octets, const base::Fingerprint& print,
                                                 std::string_view header) {
   Outgoing o;
@@ -571,21 +600,9 @@ MailboxLoader::Outgoing MailboxLoader::outgoing(MessageRow row, std::string octe
     }
     o.notes.push_back({"date", fmt::format("INTERNALDATE at the source: {}; sent: {}", had, used)});
   }
-  std::vector<std::string> left_out;
-  for (auto& f : flag_list(row.flags)) {
-    const bool deleted = base::iequals(f, "\\Deleted");
-    bool keep = imap::is_flag(f) && !(deleted && context_.options.deleted == DeletedPolicy::unmark);
-    if (keep && opened_.permanent_flags) {
-      const auto& p = *opened_.permanent_flags;
-      const auto listed = [&](const std::string& x) {
-        return std::any_of(p.begin(), p.end(), [&](const auto& y) { return base::iequals(x, y); });
-      };
-      keep = listed(f) || (!is_system(f) && listed("\\*"));
-    }
-    if (keep) o.flags.push_back(f);
-    else left_out.push_back(f);
-  }
-  if (!left_out.empty()) o.notes.push_back({"flags", "not kept: " + base::join(left_out, " ")});
+  auto flags = sendable(row.flags);
+  o.flags = std::move(flags.kept);
+  if (!flags.left_out.empty()) o.notes.push_back({"flags", "not kept: " + base::join(flags.left_out, " ")});
   o.row = std::move(row);
   o.octets = std::move(octets);
   return o;
@@ -1120,9 +1137,8 @@ asio::awaitable<void> MailboxLoader::sweep() {
     const auto twins = co_await context_.store.run(std::move(query));
     if (twins.empty()) continue;  // a stranger's: new mail, or put there by its user
     // Two messages of the source may have the same octets: a copy belongs to the one whose flags and date it has.
-    const std::string flags = state::canonical_flags(s.flags);
     const auto is_like = [&](const auto& t) {
-      return flags == t.flags && (!t.date || (s.date && s.date->same_instant(*t.date)));
+      return s.flags == t.flags && (!t.date || (s.date && s.date->same_instant(*t.date)));
     };
     auto like = std::find_if(twins.begin(), twins.end(), [&](const auto& t) { return is_like(t) && t.attempts > 1; });
     if (like == twins.end()) like = std::find_if(twins.begin(), twins.end(), is_like);
