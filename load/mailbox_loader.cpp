@@ -255,7 +255,9 @@ MailboxLoader::Seen* MailboxLoader::find_seen(const base::Fingerprint& print, co
                             : same_date             ? Likeness::date
                             : same_flags            ? Likeness::flags
                                                     : Likeness::content;
-      if (likeness < at_least || (best != nullptr && likeness <= best_likeness)) continue;
+      if (likeness < at_least || (s.spare && likeness < Likeness::date) ||
+          (best != nullptr && likeness <= best_likeness))
+        continue;
       best = &s;
       best_likeness = likeness;
       if (likeness == Likeness::both) break;
@@ -267,6 +269,28 @@ MailboxLoader::Seen* MailboxLoader::find_seen(const base::Fingerprint& print, co
   if (print.e1x)
     if (auto* s = free_one(by_e1x_, *print.e1x, true)) return s;
   return nullptr;
+}
+
+bool MailboxLoader::is_like(const Seen& copy, const state::Twin& twin) const {
+  return copy.flags == state::canonical_flags(sendable(twin.flags).kept) &&
+         (!twin.date || (copy.date && copy.date->same_instant(*twin.date)));
+}
+
+// As find_seen. But a copy with another date that is just what we sent for an equal message, and perhaps twice, is that
+// one's late second copy: this row gets its own, and the sweep deals with the spare one.
+asio::awaitable<MailboxLoader::Seen*> MailboxLoader::find_copy(base::Fingerprint print, MessageRow row,
+                                                               Likeness at_least) {
+  for (;;) {
+    Seen* s = find_seen(print, row, at_least);
+    if (s == nullptr || s->uid < mailbox_.first_u0 || !row.date || (s->date && s->date->same_instant(*row.date)))
+      co_return s;
+    auto query = [id = mailbox_.id, self = row.id, e1 = s->print.e1](Db& db) {
+      return state::sent_more_than_once(db, id, self, e1);
+    };
+    const auto twins = co_await context_.store.run(std::move(query));
+    if (std::none_of(twins.begin(), twins.end(), [&](const auto& t) { return is_like(*s, t); })) co_return s;
+    s->spare = true;
+  }
 }
 
 std::vector<state::Note> MailboxLoader::stored_notes(const MessageRow& row, const std::optional<base::DateTime>& date,
@@ -308,6 +332,7 @@ asio::awaitable<void> MailboxLoader::bind_in_doubt() {
   std::vector<Outcome> outcomes;
   doubtful_ = 0;
   doubtful_octets_ = 0;
+  std::optional<std::unordered_set<base::Digest, base::DigestHash>> several;
   // The most like first: of equal copies none goes to a row while another row is more like it.
   for (const auto at_least : {Likeness::both, Likeness::date, Likeness::flags, Likeness::content})
     for (auto& row : rows) {
@@ -316,6 +341,13 @@ asio::awaitable<void> MailboxLoader::bind_in_doubt() {
       print.e1 = *row.e1;
       print.e1x = row.e1x;
       Seen* s = find_seen(print, row, at_least);
+      if (s != nullptr && at_least < Likeness::date) {
+        if (!several) {
+          auto several_query = [id](Db& db) { return state::contents_of_several(db, id); };
+          several = co_await context_.store.run(std::move(several_query));
+        }
+        if (several->contains(print.e1)) s = co_await find_copy(print, row, at_least);
+      }
       if (s == nullptr) continue;
       outcomes.push_back(*bind_to_seen(row, print, *s, {}));
       row.e1.reset();
@@ -518,17 +550,18 @@ asio::awaitable<bool> MailboxLoader::settled_by_content(const MessageRow& row, c
                                                         std::string_view octets) {
   Seen* seen = nullptr;
   std::optional<state::MessageId> old;
-  const auto find = [&](const base::Fingerprint& p) {
+  const auto find_stale = [&](const base::Fingerprint& p) {
     if (const auto it = stale_.find(p.e1); it != stale_.end() && !it->second.empty()) {
       old = it->second.front().id;
       it->second.erase(it->second.begin());
       return true;
     }
-    return (seen = find_seen(p, row, Likeness::content)) != nullptr;
+    return false;
   };
   base::Fingerprint there = print;
   std::string how = "was on the target already";
-  if (!find(print) && (untaken_ > 0 || !stale_.empty()) && !octets.empty()) {
+  if (!find_stale(print) && untaken_ > 0) seen = co_await find_copy(print, row, Likeness::content);
+  if (!old && seen == nullptr && (untaken_ > 0 || !stale_.empty()) && !octets.empty()) {
     // It may have been stored in a repaired form.
     std::string form(octets);
     for (const Rule r : {Rule::drop_mbox_line, Rule::crlf, Rule::replace_nul}) {
@@ -537,7 +570,9 @@ asio::awaitable<bool> MailboxLoader::settled_by_content(const MessageRow& row, c
       form = std::move(*after);
       there = base::fingerprint(form);
       how = fmt::format("was on the target already, repaired: {}", describe(r));
-      if (find(there)) break;
+      if (find_stale(there)) break;
+      seen = co_await find_copy(there, row, Likeness::content);
+      if (seen != nullptr) break;
     }
   }
   if (old) {
@@ -1137,11 +1172,10 @@ asio::awaitable<void> MailboxLoader::sweep() {
     const auto twins = co_await context_.store.run(std::move(query));
     if (twins.empty()) continue;  // a stranger's: new mail, or put there by its user
     // Two messages of the source may have the same octets: a copy belongs to the one whose flags and date it has.
-    const auto is_like = [&](const auto& t) {
-      return s.flags == t.flags && (!t.date || (s.date && s.date->same_instant(*t.date)));
-    };
-    auto like = std::find_if(twins.begin(), twins.end(), [&](const auto& t) { return is_like(t) && t.attempts > 1; });
-    if (like == twins.end()) like = std::find_if(twins.begin(), twins.end(), is_like);
+    auto like =
+        std::find_if(twins.begin(), twins.end(), [&](const auto& t) { return is_like(s, t) && t.attempts > 1; });
+    if (like == twins.end())
+      like = std::find_if(twins.begin(), twins.end(), [&](const auto& t) { return is_like(s, t); });
     const bool untouched = like != twins.end();
     const auto& twin = untouched ? *like : twins.front();
     std::string detail = fmt::format("UID {} is a second copy of UID {}", s.uid.value, twin.target_uid.value);

@@ -18,6 +18,7 @@
 #include <set>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "base/clock.hpp"
@@ -88,6 +89,7 @@ class MailboxLoader {
     std::optional<base::DateTime> date;
     std::string flags;  // canonical
     bool taken = false;
+    bool spare = false;  // an equal message's second copy: for no row with another date
   };
   struct Outgoing {
     state::MessageRow row;
@@ -109,6 +111,8 @@ class MailboxLoader {
   boost::asio::awaitable<void> bind_in_doubt();
   enum class Likeness : std::uint8_t { content, flags, date, both };  // of a copy to a row, beyond its octets
   Seen* find_seen(const base::Fingerprint& print, const state::MessageRow& row, Likeness at_least);
+  bool is_like(const Seen& copy, const state::Twin& twin) const;
+  boost::asio::awaitable<Seen*> find_copy(base::Fingerprint print, state::MessageRow row, Likeness at_least);
   std::optional<state::Outcome> bind_to_seen(const state::MessageRow& row, const base::Fingerprint& print, Seen& seen,
                                              const std::string& how);
   std::vector<state::Note> stored_notes(const state::MessageRow& row, const std::optional<base::DateTime>& date,

@@ -218,6 +218,10 @@ struct Twin {
   std::optional<base::DateTime> date;
   std::string flags;
 };
+// E1 of whatever was sent for more than one message.
+std::unordered_set<Digest, base::DigestHash> contents_of_several(Db& db, MailboxId mailbox);
+// Equal messages, but for `self`, of which there may be a copy beyond the one that is bound, or is to be.
+std::vector<Twin> sent_more_than_once(Db& db, MailboxId mailbox, MessageId self, const Digest& e1);
 std::vector<Twin> bound_with(Db& db, MailboxId mailbox, const Digest& e1, const std::optional<Digest>& e1x);
 
 struct Note {
