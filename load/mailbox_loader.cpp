@@ -67,6 +67,12 @@ std::optional<std::vector<Uid>> append_uids(const imap::Answer& answer, base::Ui
   return out;
 }
 
+std::string repairs(const std::vector<Rule>& applied) {
+  std::vector<std::string> out;
+  for (const auto r : applied) out.emplace_back(describe(r));
+  return base::join(out, "; ");
+}
+
 constexpr std::uint32_t kFresh = 1000;  // UIDs: no more than these are looked at twice
 
 // Key of the time, in seconds since 1970, when a mailbox with a gap was first met (remember_gap).
@@ -729,10 +735,8 @@ asio::awaitable<void> MailboxLoader::send_window(std::vector<Outgoing> items) {
   std::vector<state::Intent> intents;
   std::vector<imap::AppendItem> append;
   for (const auto& o : items) {
-    std::vector<std::string> rules;
-    for (const auto r : o.applied) rules.emplace_back(describe(r));
-    intents.push_back({o.row.id, u0_, o.octets.size(), o.print.e1, o.print.e0, o.print.e1x, o.date,
-                       base::join(rules, "; "), o.notes});
+    intents.push_back(
+        {o.row.id, u0_, o.octets.size(), o.print.e1, o.print.e0, o.print.e1x, o.date, repairs(o.applied), o.notes});
     append.push_back({o.flags, o.date ? imap::format_date_time(*o.date) : std::string(), o.octets});
   }
   {
@@ -918,24 +922,29 @@ bool MailboxLoader::apply(Rule rule, Outgoing& item) {
   return true;
 }
 
+// Changes `item` by the next rule that has something to do on it; false: none is left. `body`: what rules for bodies
+// may work on.
+bool MailboxLoader::next_rung(Outgoing& item, const imap::Answer& answer, std::string_view body) {
+  if (!item.ladder_known) {
+    const bool keywords =
+        std::any_of(item.flags.begin(), item.flags.end(), [](const auto& f) { return !is_system(f); });
+    item.rules = ladder(answer.tagged, body, keywords, item.date.has_value());
+    item.ladder_known = true;
+  }
+  while (!item.rules.empty()) {
+    const Rule rule = item.rules.front();
+    item.rules.erase(item.rules.begin());
+    if (apply(rule, item)) return true;
+  }
+  return false;
+}
+
 asio::awaitable<void> MailboxLoader::refused(Outgoing item, imap::Answer answer) {
   const auto kind = classify(answer.tagged);
   if (kind != Refusal::message && kind != Refusal::flags_or_date)
     give_up(answer, fmt::format("UID {} ({})", item.row.uid.value, base::human_octets(item.octets.size())));
   for (const auto k : kinds_of(item.octets)) refused_kinds_.insert(k);
-  if (!item.ladder_known) {
-    const bool keywords =
-        std::any_of(item.flags.begin(), item.flags.end(), [](const auto& f) { return !is_system(f); });
-    item.rules = ladder(answer.tagged, item.octets, keywords, item.date.has_value());
-    item.ladder_known = true;
-  }
-  bool changed = false;
-  while (!changed && !item.rules.empty()) {
-    const Rule rule = item.rules.front();
-    item.rules.erase(item.rules.begin());
-    changed = apply(rule, item);
-  }
-  if (!changed) {
+  if (!next_rung(item, answer, item.octets)) {
     // So many in a row is no longer about the messages.
     if (++refused_in_a_row_ > kRefusedInARow)
       give_up(answer, fmt::format("UID {} and {} before it", item.row.uid.value, kRefusedInARow));
@@ -956,8 +965,8 @@ class MailboxLoader::LargeAppend final : public imap::BodyReceiver {
   LargeAppend(MailboxLoader& loader, Outgoing& item) : loader_(loader), item_(item) {}
   asio::awaitable<bool> begin(base::Octets octets) override {
     size = octets;
-    state::Intent intent{item_.row.id, loader_.u0_, octets, std::nullopt, {},
-                         std::nullopt, item_.date,  {},     item_.notes};
+    state::Intent intent{item_.row.id,           loader_.u0_, octets, std::nullopt, {}, std::nullopt, item_.date,
+                         repairs(item_.applied), item_.notes};
     std::vector<state::Intent> intents(1, std::move(intent));
     auto outcomes = std::exchange(loader_.outcomes_, {});
     const auto validity = loader_.opened_.uid_validity;
@@ -1024,17 +1033,38 @@ asio::awaitable<void> MailboxLoader::copy_large(MessageRow row) {
     co_return;
   }
   Outgoing item = outgoing(row, {}, {}, header);
-  LargeAppend append(*this, item);
+  for (;;) {
+    const auto answer = co_await send_large(&item);
+    if (!answer) co_return;
+    const auto kind = classify(answer->tagged);
+    if (kind != Refusal::message && kind != Refusal::flags_or_date)
+      give_up(*answer, fmt::format("UID {} ({})", row.uid.value, base::human_octets(row.size)));
+    if (kind == Refusal::flags_or_date && item.date && header.empty()) {  // its Date: may be wanted
+      HeaderOnly again;
+      const auto m = co_await context_.source.stream(row.uid, again);
+      if (set_aside(row, m.found)) co_return;
+      header = std::move(again.header);
+    }
+    // The body is not in memory: only the rules that leave it alone.
+    item.octets = header;
+    const bool changed = next_rung(item, *answer, {});
+    item.octets.clear();
+    if (changed) continue;
+    co_await quarantine_large(row, "the target refused it", answer->tagged.verbatim());
+    co_return;
+  }
+}
+
+// The answer that refused it, if it did and is proven not to have it; the row is listed again then.
+asio::awaitable<std::optional<imap::Answer>> MailboxLoader::send_large(Outgoing* item) {
+  const auto& row = item->row;
+  LargeAppend append(*this, *item);
   const auto m = co_await context_.source.stream(row.uid, append);
   if (append.refusal) {
     std::vector<state::MessageId> back_ids(1, row.id);
     auto back = [back_ids](Db& db) { state::back_to_listed(db, back_ids); };
     co_await context_.store.run(std::move(back));
-    const auto kind = classify(append.refusal->tagged);
-    if (kind != Refusal::message && kind != Refusal::flags_or_date)
-      give_up(*append.refusal, fmt::format("UID {} ({})", row.uid.value, base::human_octets(append.size)));
-    co_await quarantine_large(row, "the target refused it", append.refusal->tagged.verbatim());
-    co_return;
+    co_return std::move(append.refusal);
   }
   if (m.found != imap::BodyFound::whole) {
     if (append.started)  // half a literal stands on the wire: without its end it is never stored
@@ -1044,29 +1074,24 @@ asio::awaitable<void> MailboxLoader::copy_large(MessageRow row) {
                                       "end.",
                                       append.size, row.uid.value, where())});
     set_aside(row, m.found);
-    co_return;
+    co_return std::nullopt;
   }
   // Everything has passed: its fingerprint is made durable before the CRLF that lets the server store it.
-  item.print = m.print;
+  item->print = m.print;
   auto save = [id = row.id, print = m.print](Db& db) { state::set_streamed_e1(db, id, print); };
   co_await context_.store.run(std::move(save));
   const auto started = context_.clock.now();
   auto answer = co_await context_.target.append_finish();
   context_.slowest_append = std::max(context_.slowest_append, context_.clock.now() - started);
   if (answer.ok()) {
-    const auto sent = m.print.octets;
-    take_answer(answer, std::vector<Outgoing*>(1, &item));
-    context_.counters.octets += sent;
-    co_return;
+    take_answer(answer, std::vector<Outgoing*>(1, item));
+    context_.counters.octets += m.print.octets;
+    co_return std::nullopt;
   }
-  std::vector<Outgoing> one;
-  one.push_back(std::move(item));
-  auto left = co_await not_stored(std::move(one), false);
-  if (left.empty()) co_return;
-  const auto kind = classify(answer.tagged);
-  if (kind != Refusal::message && kind != Refusal::flags_or_date)
-    give_up(answer, fmt::format("UID {} ({})", row.uid.value, base::human_octets(m.print.octets)));
-  co_await quarantine_large(row, "the target refused it", answer.tagged.verbatim());
+  std::vector<Outgoing> one(1, *item);
+  const auto left = co_await not_stored(std::move(one), false);
+  if (left.empty()) co_return std::nullopt;
+  co_return std::move(answer);
 }
 
 asio::awaitable<void> MailboxLoader::reopen_source() {

@@ -138,7 +138,9 @@ class MailboxLoader {
   boost::asio::awaitable<std::vector<Outgoing>> not_stored(std::vector<Outgoing> items, bool proven);
   bool apply(Rule rule, Outgoing& item);
   boost::asio::awaitable<void> refused(Outgoing item, imap::Answer answer);
+  bool next_rung(Outgoing& item, const imap::Answer& answer, std::string_view body);
   boost::asio::awaitable<void> copy_large(state::MessageRow row);
+  boost::asio::awaitable<std::optional<imap::Answer>> send_large(Outgoing* item);
   boost::asio::awaitable<void> copy_left_over();
   boost::asio::awaitable<void> quarantine(state::MessageRow row, std::string reason, std::string words,
                                           std::string_view octets);
