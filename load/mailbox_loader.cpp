@@ -1187,13 +1187,13 @@ asio::awaitable<void> MailboxLoader::sweep() {
   if (untaken_ == 0) co_return;
   const state::MailboxId id = mailbox_.id;
   // One pass over the ledger, however many strangers there are; only what may be a copy of ours is asked for by itself.
-  auto ours_query = [id](Db& db) { return state::bound_contents(db, id); };
+  auto ours_query = [id](Db& db) { return state::sent_contents(db, id); };
   const auto ours = co_await context_.store.run(std::move(ours_query));
   for (auto& s : seen_) {
     // As in find_seen: a server that rewrites raw headers leaves no 8-bit octet in them.
     const auto e1x = s.print.header_8bit ? std::nullopt : s.print.e1x;
     if (s.taken || !(ours.contains(s.print.e1) || (e1x && ours.contains(*e1x)))) continue;
-    auto query = [id, e1 = s.print.e1, e1x](Db& db) { return state::bound_with(db, id, e1, e1x); };
+    auto query = [id, e1 = s.print.e1, e1x](Db& db) { return state::sent_with(db, id, e1, e1x); };
     const auto twins = co_await context_.store.run(std::move(query));
     if (twins.empty()) continue;  // a stranger's: new mail, or put there by its user
     // Two messages of the source may have the same octets: a copy belongs to the one whose flags and date it has.
@@ -1203,11 +1203,17 @@ asio::awaitable<void> MailboxLoader::sweep() {
       like = std::find_if(twins.begin(), twins.end(), [&](const auto& t) { return is_like(s, t); });
     const bool untouched = like != twins.end();
     const auto& twin = untouched ? *like : twins.front();
-    std::string detail = fmt::format("UID {} is a second copy of UID {}", s.uid.value, twin.target_uid.value);
+    std::string detail =
+        twin.target_uid
+            ? fmt::format("UID {} is a second copy of UID {}", s.uid.value, twin.target_uid.value)
+            : fmt::format("UID {} is a copy of UID {} of the source, which was deleted there while we sent it",
+                          s.uid.value, twin.uid.value);
     bool removed = false;
     // Removed only if we sent that message more than once, nobody touched the copy, and the one that stays is there.
     if (s.uid < mailbox_.first_u0) {
       detail += "; it was there before this state first met the mailbox: left there";
+    } else if (!twin.target_uid) {
+      detail += ": left there";  // there is no other
     } else if (twin.attempts < 2) {
       detail += "; we sent it only once, so it may be its user's own copy: left there";
     } else if (!untouched) {

@@ -175,6 +175,27 @@ TEST_F(Contract, ZombieOfMessagesWithEqualOctetsIsSweptWhole) {  // F15: each co
   EXPECT_EQ(w.query("SELECT count(*) FROM surplus WHERE removed=1"), 3);
 }
 
+TEST_F(Contract, ZombieOfWhatTheSourceDeletedMeanwhileIsListedAndLeft) {
+  fill(3);
+  w.target.strikes[1] = Strike::freeze;
+  w.target.thaw = seconds(60);
+  w.settings.load.settle = seconds(10);
+  // Deleted when the first attempt is proven absent, before the second.
+  w.on_step = [&](std::uint64_t) {
+    auto& there = w.source.users[World::kUser]["INBOX"].messages;
+    if (w.clock.now() >= seconds(10) && there.size() == 3) there.erase(there.begin());
+  };
+  w.run();
+  ASSERT_EQ(w.query("SELECT count(*) FROM message WHERE state=5 AND attempts>0"), 1);
+  w.clock.pass(seconds(90));
+  ASSERT_EQ(w.target.bodies(World::kUser, "INBOX").size(), 5u);
+  w.run();
+  EXPECT_EQ(w.target.bodies(World::kUser, "INBOX").size(), 3u);
+  EXPECT_EQ(w.query("SELECT count(*) FROM surplus WHERE removed=1"), 2);
+  EXPECT_EQ(w.query("SELECT count(*) FROM surplus WHERE removed=0 AND detail LIKE '%deleted there while%'"), 1);
+  w.expect_in_order();
+}
+
 TEST_F(Contract, SurplusIsOnlyListedWithoutUidplusOrWhenItsUserTouchedIt) {
   for (const bool uidplus : {true, false}) {
     World world;
