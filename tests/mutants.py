@@ -50,6 +50,7 @@ MUTANTS = {
                                         "Simulator.SeedsThatOnceFailed"),
     "late second copy bound to another row": (LOADER, "    s->spare = true;", "    co_return s;", "test_pipeline", "Simulator.SeedsThatOnceFailed"),
     "large bodies not repaired": (LOADER, "    if (changed) continue;", "", "test_load", "Contract.LargeBodyIsRepaired*"),
+    "copies of what is gone not listed": (LEDGER, "state=5 AND attempts>0", "state=5 AND attempts<0", "test_load", "Contract.ZombieOfWhatTheSourceDeleted*"),
     "UID ranges left open": ("imap/protocol/uid_set.cpp", "out += ':' + std::to_string(r.last.value);", 'out += ":*";', "test_load",
                              "Contract.PlainMigrationIsCompleteVerifiedAndIdempotent"),
     "read-only not enforced": ("imap/protocol/engine.cpp", "access_ == Access::read_only &&", "false &&", "test_imap", "Engine.ReadOnly*"),
