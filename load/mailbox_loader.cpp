@@ -294,7 +294,7 @@ asio::awaitable<MailboxLoader::Seen*> MailboxLoader::find_copy(base::Fingerprint
       return state::sent_more_than_once(db, id, self, e1);
     };
     const auto twins = co_await context_.store.run(std::move(query));
-    if (std::none_of(twins.begin(), twins.end(), [&](const auto& t) { return is_like(*s, t); })) co_return s;
+    if (std::none_of(twins.begin(), twins.end(), [&](const auto& t) { return t.date && is_like(*s, t); })) co_return s;
     s->spare = true;
   }
 }
