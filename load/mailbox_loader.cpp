@@ -67,6 +67,12 @@ std::optional<std::vector<Uid>> append_uids(const imap::Answer& answer, base::Ui
   return out;
 }
 
+std::string repairs(const std::vector<Rule>& applied) {
+  std::vector<std::string> out;
+  for (const auto r : applied) out.emplace_back(describe(r));
+  return base::join(out, "; ");
+}
+
 constexpr std::uint32_t kFresh = 1000;  // UIDs: no more than these are looked at twice
 
 // Key of the time, in seconds since 1970, when a mailbox with a gap was first met (remember_gap).
@@ -231,25 +237,38 @@ asio::awaitable<void> MailboxLoader::look(imap::Session& session, Completeness c
       const std::size_t at = seen_.size();
       by_e1_[m.print.e1].push_back(at);
       if (m.print.e1x) by_e1x_[*m.print.e1x].push_back(at);
-      seen_.push_back({m.envelope.uid, m.print, m.envelope.date, std::move(m.envelope.flags)});
+      seen_.push_back({m.envelope.uid, m.print, m.envelope.date, state::canonical_flags(std::move(m.envelope.flags))});
     }
   }
 }
 
-// Of equal copies the one with that INTERNALDATE, else (unless `same_date_only`) any.
-MailboxLoader::Seen* MailboxLoader::find_seen(const base::Fingerprint& print, const std::optional<base::DateTime>& date,
-                                              bool same_date_only) {
+// Of equal copies the one that is most like the row, if one is as like as `at_least`. The date counts for more: flags
+// are what users change.
+MailboxLoader::Seen* MailboxLoader::find_seen(const base::Fingerprint& print, const MessageRow& row,
+                                              Likeness at_least) {
+  std::optional<std::string> flags;  // as they were sent; of no use where there is no copy
   const auto free_one = [&](auto& index, const base::Digest& d, bool rewritten) -> Seen* {
     const auto it = index.find(d);
     if (it == index.end()) return nullptr;
-    Seen* any = nullptr;
+    if (!flags) flags = state::canonical_flags(sendable(row.flags).kept);
+    Seen* best = nullptr;
+    auto best_likeness = at_least;
     for (const auto at : it->second) {
       Seen& s = seen_[at];
       if (s.taken || (rewritten && s.print.header_8bit)) continue;
-      if (date && s.date && s.date->same_instant(*date)) return &s;
-      if (any == nullptr) any = &s;
+      const bool same_date = row.date && s.date && s.date->same_instant(*row.date), same_flags = s.flags == *flags;
+      const auto likeness = same_date && same_flags ? Likeness::both
+                            : same_date             ? Likeness::date
+                            : same_flags            ? Likeness::flags
+                                                    : Likeness::content;
+      if (likeness < at_least || (s.spare && likeness < Likeness::date) ||
+          (best != nullptr && likeness <= best_likeness))
+        continue;
+      best = &s;
+      best_likeness = likeness;
+      if (likeness == Likeness::both) break;
     }
-    return same_date_only ? nullptr : any;
+    return best;
   };
   if (auto* s = free_one(by_e1_, print.e1, false)) return s;
   // A server that rewrites raw headers leaves no 8-bit octet in them: a copy that has some is another message.
@@ -258,13 +277,34 @@ MailboxLoader::Seen* MailboxLoader::find_seen(const base::Fingerprint& print, co
   return nullptr;
 }
 
+bool MailboxLoader::is_like(const Seen& copy, const state::Twin& twin) const {
+  return copy.flags == state::canonical_flags(sendable(twin.flags).kept) &&
+         (!twin.date || (copy.date && copy.date->same_instant(*twin.date)));
+}
+
+// As find_seen. But a copy with another date that is just what we sent for an equal message, and perhaps twice, is that
+// one's late second copy: this row gets its own, and the sweep deals with the spare one.
+asio::awaitable<MailboxLoader::Seen*> MailboxLoader::find_copy(base::Fingerprint print, MessageRow row,
+                                                               Likeness at_least) {
+  for (;;) {
+    Seen* s = find_seen(print, row, at_least);
+    if (s == nullptr || s->uid < mailbox_.first_u0 || !row.date || (s->date && s->date->same_instant(*row.date)))
+      co_return s;
+    auto query = [id = mailbox_.id, self = row.id, e1 = s->print.e1](Db& db) {
+      return state::sent_more_than_once(db, id, self, e1);
+    };
+    const auto twins = co_await context_.store.run(std::move(query));
+    if (std::none_of(twins.begin(), twins.end(), [&](const auto& t) { return t.date && is_like(*s, t); })) co_return s;
+    s->spare = true;
+  }
+}
+
 std::vector<state::Note> MailboxLoader::stored_notes(const MessageRow& row, const std::optional<base::DateTime>& date,
-                                                     const std::vector<std::string>& flags) const {
+                                                     const std::string& there) const {
   std::vector<state::Note> notes;
   if (row.date && (!date || !date->same_instant(*row.date)))
     notes.push_back({"date", fmt::format("sent {}, the target stores {}", imap::format_date_time(*row.date),
                                          date ? imap::format_date_time(*date) : std::string("no date"))});
-  const std::string there = state::canonical_flags(flags);
   if (there != row.flags) {
     std::vector<std::string> lost;
     const auto have = flag_list(there);
@@ -298,13 +338,22 @@ asio::awaitable<void> MailboxLoader::bind_in_doubt() {
   std::vector<Outcome> outcomes;
   doubtful_ = 0;
   doubtful_octets_ = 0;
-  for (const bool same_date_only : {true, false})
+  std::optional<std::unordered_set<base::Digest, base::DigestHash>> several;
+  // The most like first: of equal copies none goes to a row while another row is more like it.
+  for (const auto at_least : {Likeness::both, Likeness::date, Likeness::flags, Likeness::content})
     for (auto& row : rows) {
       if (!row.e1 || bound_now_.contains(row.id.value)) continue;
       base::Fingerprint print;
       print.e1 = *row.e1;
       print.e1x = row.e1x;
-      Seen* s = find_seen(print, row.date, same_date_only);
+      Seen* s = find_seen(print, row, at_least);
+      if (s != nullptr && at_least < Likeness::date) {
+        if (!several) {
+          auto several_query = [id](Db& db) { return state::contents_of_several(db, id); };
+          several = co_await context_.store.run(std::move(several_query));
+        }
+        if (several->contains(print.e1)) s = co_await find_copy(print, row, at_least);
+      }
       if (s == nullptr) continue;
       outcomes.push_back(*bind_to_seen(row, print, *s, {}));
       row.e1.reset();
@@ -507,17 +556,18 @@ asio::awaitable<bool> MailboxLoader::settled_by_content(const MessageRow& row, c
                                                         std::string_view octets) {
   Seen* seen = nullptr;
   std::optional<state::MessageId> old;
-  const auto find = [&](const base::Fingerprint& p) {
+  const auto find_stale = [&](const base::Fingerprint& p) {
     if (const auto it = stale_.find(p.e1); it != stale_.end() && !it->second.empty()) {
       old = it->second.front().id;
       it->second.erase(it->second.begin());
       return true;
     }
-    return (seen = find_seen(p, row.date)) != nullptr;
+    return false;
   };
   base::Fingerprint there = print;
   std::string how = "was on the target already";
-  if (!find(print) && (untaken_ > 0 || !stale_.empty()) && !octets.empty()) {
+  if (!find_stale(print) && untaken_ > 0) seen = co_await find_copy(print, row, Likeness::content);
+  if (!old && seen == nullptr && (untaken_ > 0 || !stale_.empty()) && !octets.empty()) {
     // It may have been stored in a repaired form.
     std::string form(octets);
     for (const Rule r : {Rule::drop_mbox_line, Rule::crlf, Rule::replace_nul}) {
@@ -526,7 +576,9 @@ asio::awaitable<bool> MailboxLoader::settled_by_content(const MessageRow& row, c
       form = std::move(*after);
       there = base::fingerprint(form);
       how = fmt::format("was on the target already, repaired: {}", describe(r));
-      if (find(there)) break;
+      if (find_stale(there)) break;
+      seen = co_await find_copy(there, row, Likeness::content);
+      if (seen != nullptr) break;
     }
   }
   if (old) {
@@ -547,6 +599,24 @@ asio::awaitable<bool> MailboxLoader::settled_by_content(const MessageRow& row, c
   };
   co_await context_.store.run(std::move(commit));
   co_return true;
+}
+
+// What of a message's flags this mailbox takes.
+MailboxLoader::Sendable MailboxLoader::sendable(const std::string& flags) const {
+  Sendable out;
+  for (auto& f : flag_list(flags)) {
+    const bool deleted = base::iequals(f, "\\Deleted");
+    bool keep = imap::is_flag(f) && !(deleted && context_.options.deleted == DeletedPolicy::unmark);
+    if (keep && opened_.permanent_flags) {
+      const auto& p = *opened_.permanent_flags;
+      const auto listed = [&](const std::string& x) {
+        return std::any_of(p.begin(), p.end(), [&](const auto& y) { return base::iequals(x, y); });
+      };
+      keep = listed(f) || (!is_system(f) && listed("\\*"));
+    }
+    (keep ? out.kept : out.left_out).push_back(f);
+  }
+  return out;
 }
 
 MailboxLoader::Outgoing MailboxLoader::outgoing(MessageRow row, std::string octets, const base::Fingerprint& print,
@@ -571,21 +641,9 @@ MailboxLoader::Outgoing MailboxLoader::outgoing(MessageRow row, std::string octe
     }
     o.notes.push_back({"date", fmt::format("INTERNALDATE at the source: {}; sent: {}", had, used)});
   }
-  std::vector<std::string> left_out;
-  for (auto& f : flag_list(row.flags)) {
-    const bool deleted = base::iequals(f, "\\Deleted");
-    bool keep = imap::is_flag(f) && !(deleted && context_.options.deleted == DeletedPolicy::unmark);
-    if (keep && opened_.permanent_flags) {
-      const auto& p = *opened_.permanent_flags;
-      const auto listed = [&](const std::string& x) {
-        return std::any_of(p.begin(), p.end(), [&](const auto& y) { return base::iequals(x, y); });
-      };
-      keep = listed(f) || (!is_system(f) && listed("\\*"));
-    }
-    if (keep) o.flags.push_back(f);
-    else left_out.push_back(f);
-  }
-  if (!left_out.empty()) o.notes.push_back({"flags", "not kept: " + base::join(left_out, " ")});
+  auto flags = sendable(row.flags);
+  o.flags = std::move(flags.kept);
+  if (!flags.left_out.empty()) o.notes.push_back({"flags", "not kept: " + base::join(flags.left_out, " ")});
   o.row = std::move(row);
   o.octets = std::move(octets);
   return o;
@@ -677,10 +735,8 @@ asio::awaitable<void> MailboxLoader::send_window(std::vector<Outgoing> items) {
   std::vector<state::Intent> intents;
   std::vector<imap::AppendItem> append;
   for (const auto& o : items) {
-    std::vector<std::string> rules;
-    for (const auto r : o.applied) rules.emplace_back(describe(r));
-    intents.push_back({o.row.id, u0_, o.octets.size(), o.print.e1, o.print.e0, o.print.e1x, o.date,
-                       base::join(rules, "; "), o.notes});
+    intents.push_back(
+        {o.row.id, u0_, o.octets.size(), o.print.e1, o.print.e0, o.print.e1x, o.date, repairs(o.applied), o.notes});
     append.push_back({o.flags, o.date ? imap::format_date_time(*o.date) : std::string(), o.octets});
   }
   {
@@ -866,24 +922,29 @@ bool MailboxLoader::apply(Rule rule, Outgoing& item) {
   return true;
 }
 
+// Changes `item` by the next rule that has something to do on it; false: none is left. `body`: what rules for bodies
+// may work on.
+bool MailboxLoader::next_rung(Outgoing& item, const imap::Answer& answer, std::string_view body) {
+  if (!item.ladder_known) {
+    const bool keywords =
+        std::any_of(item.flags.begin(), item.flags.end(), [](const auto& f) { return !is_system(f); });
+    item.rules = ladder(answer.tagged, body, keywords, item.date.has_value());
+    item.ladder_known = true;
+  }
+  while (!item.rules.empty()) {
+    const Rule rule = item.rules.front();
+    item.rules.erase(item.rules.begin());
+    if (apply(rule, item)) return true;
+  }
+  return false;
+}
+
 asio::awaitable<void> MailboxLoader::refused(Outgoing item, imap::Answer answer) {
   const auto kind = classify(answer.tagged);
   if (kind != Refusal::message && kind != Refusal::flags_or_date)
     give_up(answer, fmt::format("UID {} ({})", item.row.uid.value, base::human_octets(item.octets.size())));
   for (const auto k : kinds_of(item.octets)) refused_kinds_.insert(k);
-  if (!item.ladder_known) {
-    const bool keywords =
-        std::any_of(item.flags.begin(), item.flags.end(), [](const auto& f) { return !is_system(f); });
-    item.rules = ladder(answer.tagged, item.octets, keywords, item.date.has_value());
-    item.ladder_known = true;
-  }
-  bool changed = false;
-  while (!changed && !item.rules.empty()) {
-    const Rule rule = item.rules.front();
-    item.rules.erase(item.rules.begin());
-    changed = apply(rule, item);
-  }
-  if (!changed) {
+  if (!next_rung(item, answer, item.octets)) {
     // So many in a row is no longer about the messages.
     if (++refused_in_a_row_ > kRefusedInARow)
       give_up(answer, fmt::format("UID {} and {} before it", item.row.uid.value, kRefusedInARow));
@@ -904,8 +965,8 @@ class MailboxLoader::LargeAppend final : public imap::BodyReceiver {
   LargeAppend(MailboxLoader& loader, Outgoing& item) : loader_(loader), item_(item) {}
   asio::awaitable<bool> begin(base::Octets octets) override {
     size = octets;
-    state::Intent intent{item_.row.id, loader_.u0_, octets, std::nullopt, {},
-                         std::nullopt, item_.date,  {},     item_.notes};
+    state::Intent intent{item_.row.id,           loader_.u0_, octets, std::nullopt, {}, std::nullopt, item_.date,
+                         repairs(item_.applied), item_.notes};
     std::vector<state::Intent> intents(1, std::move(intent));
     auto outcomes = std::exchange(loader_.outcomes_, {});
     const auto validity = loader_.opened_.uid_validity;
@@ -972,17 +1033,38 @@ asio::awaitable<void> MailboxLoader::copy_large(MessageRow row) {
     co_return;
   }
   Outgoing item = outgoing(row, {}, {}, header);
-  LargeAppend append(*this, item);
+  for (;;) {
+    const auto answer = co_await send_large(&item);
+    if (!answer) co_return;
+    const auto kind = classify(answer->tagged);
+    if (kind != Refusal::message && kind != Refusal::flags_or_date)
+      give_up(*answer, fmt::format("UID {} ({})", row.uid.value, base::human_octets(row.size)));
+    if (kind == Refusal::flags_or_date && item.date && header.empty()) {  // its Date: may be wanted
+      HeaderOnly again;
+      const auto m = co_await context_.source.stream(row.uid, again);
+      if (set_aside(row, m.found)) co_return;
+      header = std::move(again.header);
+    }
+    // The body is not in memory: only the rules that leave it alone.
+    item.octets = header;
+    const bool changed = next_rung(item, *answer, {});
+    item.octets.clear();
+    if (changed) continue;
+    co_await quarantine_large(row, "the target refused it", answer->tagged.verbatim());
+    co_return;
+  }
+}
+
+// The answer that refused it, if it did and is proven not to have it; the row is listed again then.
+asio::awaitable<std::optional<imap::Answer>> MailboxLoader::send_large(Outgoing* item) {
+  const auto& row = item->row;
+  LargeAppend append(*this, *item);
   const auto m = co_await context_.source.stream(row.uid, append);
   if (append.refusal) {
     std::vector<state::MessageId> back_ids(1, row.id);
     auto back = [back_ids](Db& db) { state::back_to_listed(db, back_ids); };
     co_await context_.store.run(std::move(back));
-    const auto kind = classify(append.refusal->tagged);
-    if (kind != Refusal::message && kind != Refusal::flags_or_date)
-      give_up(*append.refusal, fmt::format("UID {} ({})", row.uid.value, base::human_octets(append.size)));
-    co_await quarantine_large(row, "the target refused it", append.refusal->tagged.verbatim());
-    co_return;
+    co_return std::move(append.refusal);
   }
   if (m.found != imap::BodyFound::whole) {
     if (append.started)  // half a literal stands on the wire: without its end it is never stored
@@ -992,29 +1074,24 @@ asio::awaitable<void> MailboxLoader::copy_large(MessageRow row) {
                                       "end.",
                                       append.size, row.uid.value, where())});
     set_aside(row, m.found);
-    co_return;
+    co_return std::nullopt;
   }
   // Everything has passed: its fingerprint is made durable before the CRLF that lets the server store it.
-  item.print = m.print;
+  item->print = m.print;
   auto save = [id = row.id, print = m.print](Db& db) { state::set_streamed_e1(db, id, print); };
   co_await context_.store.run(std::move(save));
   const auto started = context_.clock.now();
   auto answer = co_await context_.target.append_finish();
   context_.slowest_append = std::max(context_.slowest_append, context_.clock.now() - started);
   if (answer.ok()) {
-    const auto sent = m.print.octets;
-    take_answer(answer, std::vector<Outgoing*>(1, &item));
-    context_.counters.octets += sent;
-    co_return;
+    take_answer(answer, std::vector<Outgoing*>(1, item));
+    context_.counters.octets += m.print.octets;
+    co_return std::nullopt;
   }
-  std::vector<Outgoing> one;
-  one.push_back(std::move(item));
-  auto left = co_await not_stored(std::move(one), false);
-  if (left.empty()) co_return;
-  const auto kind = classify(answer.tagged);
-  if (kind != Refusal::message && kind != Refusal::flags_or_date)
-    give_up(answer, fmt::format("UID {} ({})", row.uid.value, base::human_octets(m.print.octets)));
-  co_await quarantine_large(row, "the target refused it", answer.tagged.verbatim());
+  std::vector<Outgoing> one(1, *item);
+  const auto left = co_await not_stored(std::move(one), false);
+  if (left.empty()) co_return std::nullopt;
+  co_return std::move(answer);
 }
 
 asio::awaitable<void> MailboxLoader::reopen_source() {
@@ -1110,29 +1187,33 @@ asio::awaitable<void> MailboxLoader::sweep() {
   if (untaken_ == 0) co_return;
   const state::MailboxId id = mailbox_.id;
   // One pass over the ledger, however many strangers there are; only what may be a copy of ours is asked for by itself.
-  auto ours_query = [id](Db& db) { return state::bound_contents(db, id); };
+  auto ours_query = [id](Db& db) { return state::sent_contents(db, id); };
   const auto ours = co_await context_.store.run(std::move(ours_query));
   for (auto& s : seen_) {
     // As in find_seen: a server that rewrites raw headers leaves no 8-bit octet in them.
     const auto e1x = s.print.header_8bit ? std::nullopt : s.print.e1x;
     if (s.taken || !(ours.contains(s.print.e1) || (e1x && ours.contains(*e1x)))) continue;
-    auto query = [id, e1 = s.print.e1, e1x](Db& db) { return state::bound_with(db, id, e1, e1x); };
+    auto query = [id, e1 = s.print.e1, e1x](Db& db) { return state::sent_with(db, id, e1, e1x); };
     const auto twins = co_await context_.store.run(std::move(query));
     if (twins.empty()) continue;  // a stranger's: new mail, or put there by its user
     // Two messages of the source may have the same octets: a copy belongs to the one whose flags and date it has.
-    const std::string flags = state::canonical_flags(s.flags);
-    const auto is_like = [&](const auto& t) {
-      return flags == t.flags && (!t.date || (s.date && s.date->same_instant(*t.date)));
-    };
-    auto like = std::find_if(twins.begin(), twins.end(), [&](const auto& t) { return is_like(t) && t.attempts > 1; });
-    if (like == twins.end()) like = std::find_if(twins.begin(), twins.end(), is_like);
+    auto like =
+        std::find_if(twins.begin(), twins.end(), [&](const auto& t) { return is_like(s, t) && t.attempts > 1; });
+    if (like == twins.end())
+      like = std::find_if(twins.begin(), twins.end(), [&](const auto& t) { return is_like(s, t); });
     const bool untouched = like != twins.end();
     const auto& twin = untouched ? *like : twins.front();
-    std::string detail = fmt::format("UID {} is a second copy of UID {}", s.uid.value, twin.target_uid.value);
+    std::string detail =
+        twin.target_uid
+            ? fmt::format("UID {} is a second copy of UID {}", s.uid.value, twin.target_uid.value)
+            : fmt::format("UID {} is a copy of UID {} of the source, which was deleted there while we sent it",
+                          s.uid.value, twin.uid.value);
     bool removed = false;
     // Removed only if we sent that message more than once, nobody touched the copy, and the one that stays is there.
     if (s.uid < mailbox_.first_u0) {
       detail += "; it was there before this state first met the mailbox: left there";
+    } else if (!twin.target_uid) {
+      detail += ": left there";  // there is no other
     } else if (twin.attempts < 2) {
       detail += "; we sent it only once, so it may be its user's own copy: left there";
     } else if (!untouched) {

@@ -18,6 +18,7 @@
 #include <set>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "base/clock.hpp"
@@ -86,8 +87,9 @@ class MailboxLoader {
     base::Uid uid;
     base::Fingerprint print;
     std::optional<base::DateTime> date;
-    std::vector<std::string> flags;
+    std::string flags;  // canonical
     bool taken = false;
+    bool spare = false;  // an equal message's second copy: for no row with another date
   };
   struct Outgoing {
     state::MessageRow row;
@@ -107,12 +109,14 @@ class MailboxLoader {
   boost::asio::awaitable<void> remember_gap();
   boost::asio::awaitable<bool> holds(const state::FlagChange& change);
   boost::asio::awaitable<void> bind_in_doubt();
-  Seen* find_seen(const base::Fingerprint& print, const std::optional<base::DateTime>& date,
-                  bool same_date_only = false);
+  enum class Likeness : std::uint8_t { content, flags, date, both };  // of a copy to a row, beyond its octets
+  Seen* find_seen(const base::Fingerprint& print, const state::MessageRow& row, Likeness at_least);
+  bool is_like(const Seen& copy, const state::Twin& twin) const;
+  boost::asio::awaitable<Seen*> find_copy(base::Fingerprint print, state::MessageRow row, Likeness at_least);
   std::optional<state::Outcome> bind_to_seen(const state::MessageRow& row, const base::Fingerprint& print, Seen& seen,
                                              const std::string& how);
   std::vector<state::Note> stored_notes(const state::MessageRow& row, const std::optional<base::DateTime>& date,
-                                        const std::vector<std::string>& flags) const;
+                                        const std::string& there) const;
   boost::asio::awaitable<void> reopen_source();
   bool set_aside(const state::MessageRow& row, imap::BodyFound found);
   boost::asio::awaitable<bool> left_out_by_policy(const state::MessageRow& row);
@@ -121,6 +125,10 @@ class MailboxLoader {
   boost::asio::awaitable<void> process(std::vector<state::MessageRow> rows, std::vector<imap::ReadMessage> bodies);
   boost::asio::awaitable<bool> settled_by_content(const state::MessageRow& row, const base::Fingerprint& print,
                                                   std::string_view octets);
+  struct Sendable {
+    std::vector<std::string> kept, left_out;
+  };
+  Sendable sendable(const std::string& flags) const;
   Outgoing outgoing(state::MessageRow row, std::string octets, const base::Fingerprint& print, std::string_view header);
   [[nodiscard]] bool beyond_limit(base::Octets octets) const;
   [[nodiscard]] std::string limit_words() const;
@@ -130,7 +138,9 @@ class MailboxLoader {
   boost::asio::awaitable<std::vector<Outgoing>> not_stored(std::vector<Outgoing> items, bool proven);
   bool apply(Rule rule, Outgoing& item);
   boost::asio::awaitable<void> refused(Outgoing item, imap::Answer answer);
+  bool next_rung(Outgoing& item, const imap::Answer& answer, std::string_view body);
   boost::asio::awaitable<void> copy_large(state::MessageRow row);
+  boost::asio::awaitable<std::optional<imap::Answer>> send_large(Outgoing* item);
   boost::asio::awaitable<void> copy_left_over();
   boost::asio::awaitable<void> quarantine(state::MessageRow row, std::string reason, std::string words,
                                           std::string_view octets);

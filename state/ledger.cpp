@@ -396,10 +396,11 @@ std::vector<MessageRow> unverified(Db& db, MailboxId mailbox, Uid after, int lim
 }
 
 std::vector<MessageRow> stale(Db& db, MailboxId mailbox, UidValidity validity) {
-  return message_rows(db.rows(MESSAGE_COLUMNS
-                              "WHERE m.mailbox=? AND m.uid_validity<>? AND m.e1 IS NOT NULL AND m.state IN (2, 3, 4, 7) "
-                              "ORDER BY m.uid",
-                              mailbox, validity));
+  return message_rows(
+      db.rows(MESSAGE_COLUMNS
+              "WHERE m.mailbox=? AND m.uid_validity<>? AND m.e1 IS NOT NULL AND m.state IN (2, 3, 4, 7) "
+              "ORDER BY m.uid",
+              mailbox, validity));
 }
 
 std::uint64_t pending(Db& db, MailboxId mailbox) {
@@ -426,27 +427,53 @@ std::vector<Uid> bound_uids_there(Db& db, AccountId account, const std::string& 
   return out;
 }
 
-std::unordered_set<Digest, base::DigestHash> bound_contents(Db& db, MailboxId mailbox) {
+std::unordered_set<Digest, base::DigestHash> sent_contents(Db& db, MailboxId mailbox) {
   std::unordered_set<Digest, base::DigestHash> out;
-  Rows r = db.rows("SELECT e1, e1x FROM message WHERE mailbox=? AND target_uid IS NOT NULL", mailbox);
+  Rows r = db.rows(
+      "SELECT e1, e1x FROM message WHERE mailbox=? AND (target_uid IS NOT NULL OR (state=5 AND attempts>0))", mailbox);
   while (r.next())
     for (const int column : {0, 1})
       if (const auto digest = r.digest(column)) out.insert(*digest);
   return out;
 }
 
-std::vector<Twin> bound_with(Db& db, MailboxId mailbox, const Digest& e1, const std::optional<Digest>& e1x) {
-  std::vector<Twin> out;
+std::unordered_set<Digest, base::DigestHash> contents_of_several(Db& db, MailboxId mailbox) {
+  std::unordered_set<Digest, base::DigestHash> out;
   Rows r = db.rows(
-      "SELECT m.id, m.target_uid, m.attempts, m.date, m.zone, f.names FROM message m JOIN flagset f ON f.id=m.flags "
-      "WHERE m.mailbox=? AND (m.e1=? OR m.e1x=?) AND m.target_uid IS NOT NULL ORDER BY m.attempts DESC, m.target_uid",
-      mailbox, e1, e1x);
+      "SELECT e1 FROM message WHERE mailbox=? AND e1 IS NOT NULL AND state<5 GROUP BY e1 HAVING count(*)>1", mailbox);
+  while (r.next())
+    if (const auto digest = r.digest(0)) out.insert(*digest);
+  return out;
+}
+
+namespace {
+#define TWIN_COLUMNS                                                                                        \
+  "SELECT m.id, m.uid, m.target_uid, m.attempts, m.date, m.zone, f.names FROM message m JOIN flagset f ON " \
+  "f.id=m.flags "                                                                                           \
+  "WHERE m.mailbox=? AND "
+
+std::vector<Twin> twin_rows(Rows r) {
+  std::vector<Twin> out;
   while (r.next()) {
-    Twin t{r.number<MessageId>(0), r.number<Uid>(1), static_cast<int>(r.integer(2)), {}, r.text(5)};
-    if (!r.null(3)) t.date = DateTime{r.integer(3), static_cast<int>(r.integer(4))};
+    Twin t{r.number<MessageId>(0), r.number<Uid>(1), r.number<Uid>(2), static_cast<int>(r.integer(3)), {}, r.text(6)};
+    if (!r.null(4)) t.date = DateTime{r.integer(4), static_cast<int>(r.integer(5))};
     out.push_back(std::move(t));
   }
   return out;
+}
+}  // namespace
+
+std::vector<Twin> sent_with(Db& db, MailboxId mailbox, const Digest& e1, const std::optional<Digest>& e1x) {
+  return twin_rows(db.rows(TWIN_COLUMNS
+                           "(m.e1=? OR m.e1x=?) AND (m.target_uid IS NOT NULL OR (m.state=5 AND m.attempts>0)) "
+                           "ORDER BY m.target_uid IS NULL, m.attempts DESC, m.target_uid",
+                           mailbox, e1, e1x));
+}
+
+std::vector<Twin> sent_more_than_once(Db& db, MailboxId mailbox, MessageId self, const Digest& e1) {
+  return twin_rows(db.rows(TWIN_COLUMNS
+                           "m.e1=? AND m.id<>? AND m.state<5 AND m.attempts>(m.target_uid IS NOT NULL) ORDER BY m.id",
+                           mailbox, e1, self));
 }
 
 void commit_window(Db& db, UidValidity target_validity, const std::vector<Outcome>& outcomes,

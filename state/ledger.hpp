@@ -209,16 +209,21 @@ std::vector<base::Uid> bound_uids(Db& db, MailboxId mailbox, base::Uid from, bas
 // The same for the mailbox that this account has there under that name, if any.
 std::vector<base::Uid> bound_uids_there(Db& db, AccountId account, const std::string& target_wire,
                                         base::UidValidity validity);
-// E1, and E1x where there is one, of everything bound in the mailbox.
-std::unordered_set<Digest, base::DigestHash> bound_contents(Db& db, MailboxId mailbox);
+// E1, and E1x where there is one, of everything bound in the mailbox, and of what is gone but was sent before.
+std::unordered_set<Digest, base::DigestHash> sent_contents(Db& db, MailboxId mailbox);
 struct Twin {
   MessageId id;
-  base::Uid target_uid;
+  base::Uid uid, target_uid;  // target_uid 0: gone
   int attempts = 0;
   std::optional<base::DateTime> date;
   std::string flags;
 };
-std::vector<Twin> bound_with(Db& db, MailboxId mailbox, const Digest& e1, const std::optional<Digest>& e1x);
+// Of the same content as sent_contents; those that are bound come first.
+std::vector<Twin> sent_with(Db& db, MailboxId mailbox, const Digest& e1, const std::optional<Digest>& e1x);
+// E1 of whatever was sent for more than one message.
+std::unordered_set<Digest, base::DigestHash> contents_of_several(Db& db, MailboxId mailbox);
+// Equal messages, but for `self`, of which there may be a copy beyond the one that is bound, or is to be.
+std::vector<Twin> sent_more_than_once(Db& db, MailboxId mailbox, MessageId self, const Digest& e1);
 
 struct Note {
   std::string kind, detail;

@@ -175,6 +175,27 @@ TEST_F(Contract, ZombieOfMessagesWithEqualOctetsIsSweptWhole) {  // F15: each co
   EXPECT_EQ(w.query("SELECT count(*) FROM surplus WHERE removed=1"), 3);
 }
 
+TEST_F(Contract, ZombieOfWhatTheSourceDeletedMeanwhileIsListedAndLeft) {
+  fill(3);
+  w.target.strikes[1] = Strike::freeze;
+  w.target.thaw = seconds(60);
+  w.settings.load.settle = seconds(10);
+  // Deleted when the first attempt is proven absent, before the second.
+  w.on_step = [&](std::uint64_t) {
+    auto& there = w.source.users[World::kUser]["INBOX"].messages;
+    if (w.clock.now() >= seconds(10) && there.size() == 3) there.erase(there.begin());
+  };
+  w.run();
+  ASSERT_EQ(w.query("SELECT count(*) FROM message WHERE state=5 AND attempts>0"), 1);
+  w.clock.pass(seconds(90));
+  ASSERT_EQ(w.target.bodies(World::kUser, "INBOX").size(), 5u);
+  w.run();
+  EXPECT_EQ(w.target.bodies(World::kUser, "INBOX").size(), 3u);
+  EXPECT_EQ(w.query("SELECT count(*) FROM surplus WHERE removed=1"), 2);
+  EXPECT_EQ(w.query("SELECT count(*) FROM surplus WHERE removed=0 AND detail LIKE '%deleted there while%'"), 1);
+  w.expect_in_order();
+}
+
 TEST_F(Contract, SurplusIsOnlyListedWithoutUidplusOrWhenItsUserTouchedIt) {
   for (const bool uidplus : {true, false}) {
     World world;
@@ -281,6 +302,34 @@ TEST_F(Contract, PoisonIsBisectedRepairedMinimallyAndElseQuarantinedWithItsWords
   EXPECT_EQ(w.run("retry").exit, 0);
   EXPECT_EQ(w.target.bodies(World::kUser, "INBOX").size(), 63u);
   w.expect_in_order();
+}
+
+TEST_F(Contract, LargeBodyIsRepairedWhereThatLeavesItsOctetsAlone) {  // F36, F37
+  for (const bool literal_plus : {true, false}) {
+    World world;
+    if (!literal_plus) world.target.quirks.capabilities.erase("LITERAL+");
+    const std::string large(2 << 20, 'x');
+    world.source.put(World::kUser, "INBOX", mail("keyword") + large + "\r\n", {"\\Seen", "$Odd"});
+    world.source.put(World::kUser, "INBOX", mail("date") + large + "\r\n").date = "12-Jul-2020 02:44:25 +0000";
+    world.source.put(World::kUser, "INBOX", mail("virus") + large + "\r\n");
+    world.target.quirks.refuse = [](const ModelMessage& m) -> std::optional<std::string> {
+      if (m.flags.contains("$Odd")) return "NO Invalid keyword";
+      if (m.date.starts_with("12-")) return "NO Invalid date";
+      if (m.octets.find("virus") != std::string::npos) return "NO [CANNOT] virus found";
+      return std::nullopt;
+    };
+    EXPECT_EQ(world.run().exit, 3) << "one is quarantined";
+    const auto& there = world.target.users[World::kUser]["INBOX"].messages;
+    ASSERT_EQ(there.size(), 2u);
+    EXPECT_EQ(there[0].flags, (std::set<std::string>{"\\Seen"}));
+    EXPECT_EQ(there[1].date, "17-Jul-2020 02:44:25 +0000") << "that of its Date: header";
+    EXPECT_EQ(world.query("SELECT count(*) FROM note WHERE kind='repair'"), 2);
+    EXPECT_EQ(world.query("SELECT count(*) FROM note WHERE kind='quarantine' AND detail LIKE '%virus found%'"), 1);
+    world.expect_in_order();
+    const auto appends = world.target.appends;
+    world.run();
+    EXPECT_EQ(world.target.appends, appends);
+  }
 }
 
 TEST_F(Contract, RepairedMessageStoredBeforeACrashIsNotSentTwice) {  // attack 2
