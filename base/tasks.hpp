@@ -2,7 +2,11 @@
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <cstdint>
 #include <exception>
+#include <optional>
+#include <utility>
 #include <vector>
 
 namespace base {
@@ -16,5 +20,46 @@ struct BothEnded {
   std::exception_ptr first, second;
 };
 boost::asio::awaitable<BothEnded> run_both(boost::asio::awaitable<void> first, boost::asio::awaitable<void> second);
+
+// Wakes whoever waits: one event-loop thread, no state of its own, so the waiter asks again what it waited for.
+class Signal {
+ public:
+  boost::asio::awaitable<void> wait();
+  void wake();
+
+ private:
+  std::optional<boost::asio::steady_timer> timer_;
+};
+
+// A thing that many may share or one may have alone. First come, first served, so nobody waits for ever.
+class SharedLock {
+ public:
+  class [[nodiscard]] Hold {
+   public:
+    Hold() = default;
+    explicit Hold(SharedLock& lock) : lock_(&lock) {}
+    Hold(Hold&& other) noexcept : lock_(std::exchange(other.lock_, nullptr)) {}
+    Hold& operator=(Hold&& other) noexcept {
+      std::swap(lock_, other.lock_);
+      return *this;
+    }
+    ~Hold() {
+      if (lock_ != nullptr) lock_->release();
+    }
+
+   private:
+    SharedLock* lock_ = nullptr;
+  };
+  boost::asio::awaitable<Hold> share() { return take(false); }
+  boost::asio::awaitable<Hold> alone() { return take(true); }
+
+ private:
+  boost::asio::awaitable<Hold> take(bool alone);
+  void release();
+  std::uint64_t next_ = 0, serving_ = 0;  // tickets
+  int holders_ = 0;
+  bool alone_ = false;
+  Signal changed_;
+};
 
 }  // namespace base

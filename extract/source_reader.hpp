@@ -19,6 +19,10 @@ class SourceReader {
       : session_(session), open_session_(std::move(open_session)) {}
 
   boost::asio::awaitable<base::Result<void>> open(state::MailboxRow mailbox);
+  bool is_open(const state::MailboxRow& mailbox) const {
+    return mailbox_.id == mailbox.id && mailbox_.uid_validity == mailbox.uid_validity &&
+           session_.open_mailbox() == mailbox.wire;
+  }
   boost::asio::awaitable<std::vector<imap::ReadMessage>> read(std::vector<base::Uid> uids);
   boost::asio::awaitable<imap::ReadMessage> stream(base::Uid uid, imap::BodyReceiver& receiver);
   boost::asio::awaitable<base::Result<std::vector<base::Uid>>> confirm_absent(std::vector<base::Uid> uids);

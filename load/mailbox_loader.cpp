@@ -89,6 +89,18 @@ std::string MailboxLoader::where() const {
 
 // ---- looking ----
 
+asio::awaitable<MailboxLoader::Alone> MailboxLoader::alone() {
+  if (alone_) co_return Alone(nullptr, base::SharedLock::Hold());
+  auto hold = co_await context_.target_use.alone();
+  alone_ = true;
+  co_return Alone(this, std::move(hold));
+}
+
+// Another loader may have selected its own mailbox meanwhile.
+asio::awaitable<void> MailboxLoader::stand() {
+  if (context_.target.open_mailbox() != mailbox_.target_wire) co_await reopen();
+}
+
 asio::awaitable<void> MailboxLoader::reopen() {
   auto opened = co_await context_.target.select(mailbox_.target_wire);
   if (!opened)
@@ -122,6 +134,7 @@ asio::awaitable<void> MailboxLoader::reopen() {
 }
 
 asio::awaitable<void> MailboxLoader::open_and_look() {
+  const auto session = co_await alone();
   co_await reopen();
   const state::MailboxId id = mailbox_.id;
   const bool first = !mailbox_.target_validity;
@@ -371,6 +384,7 @@ asio::awaitable<void> MailboxLoader::bind_in_doubt() {
 }
 
 asio::awaitable<bool> MailboxLoader::look_again() {
+  const auto session = co_await alone();
   const std::size_t doubt = doubtful_;
   co_await context_.target.noop();
   co_await reopen();
@@ -381,6 +395,7 @@ asio::awaitable<bool> MailboxLoader::look_again() {
 }
 
 asio::awaitable<void> MailboxLoader::give_verdict() {
+  const auto session = co_await alone();
   const state::MailboxId id = mailbox_.id;
   const auto query = [id](Db& db) { return state::in_doubt(db, id); };
   auto rows = co_await context_.store.run(query);
@@ -388,7 +403,7 @@ asio::awaitable<void> MailboxLoader::give_verdict() {
   std::vector<MessageRow> lost;
   // Nothing is called absent on the strength of a list that could be short.
   if (!rows.empty()) {
-    if (context_.target.open_mailbox() != mailbox_.target_wire) co_await reopen();
+    co_await stand();
     co_await look(context_.target, Completeness::strict);
     co_await bind_in_doubt();
     rows = co_await context_.store.run(query);
@@ -472,13 +487,19 @@ asio::awaitable<void> MailboxLoader::find_elsewhere(std::vector<MessageRow> lost
   for (auto& row : lost) {
     const std::string reason = "the server said it stored the message, and it is not to be found on the target";
     std::string octets;
-    if (row.validity == mailbox_.uid_validity && (co_await context_.source.open(mailbox_)).has_value()) {
-      auto read = co_await context_.source.read(std::vector<Uid>(1, row.uid));
-      if (read.front().found == imap::BodyFound::too_large) {
+    if (row.validity == mailbox_.uid_validity) {
+      std::vector<imap::ReadMessage> read;
+      try {
+        read = co_await context_.source.read(mailbox_, std::vector<Uid>(1, row.uid));
+      } catch (const base::Failed& f) {
+        if (f.error.scope != Scope::mailbox || f.error.remedy != Remedy::skip)
+          throw;  // else it goes without its octets
+      }
+      if (!read.empty() && read.front().found == imap::BodyFound::too_large) {
         co_await quarantine_large(row, reason, "OK");
         continue;
       }
-      octets = std::move(read.front().octets);
+      if (!read.empty()) octets = std::move(read.front().octets);
     }
     co_await quarantine(row, reason, "OK", octets);
   }
@@ -489,8 +510,7 @@ asio::awaitable<void> MailboxLoader::find_elsewhere(std::vector<MessageRow> lost
 asio::awaitable<void> MailboxLoader::copy() {
   std::exception_ptr failure;
   try {
-    if (context_.target.open_mailbox() != mailbox_.target_wire) co_await reopen();
-    co_await reopen_source();  // always: the one session at the source may stand in another mailbox by now
+    co_await context_.source.open(mailbox_);
     const state::MailboxId id = mailbox_.id;
     const auto validity = mailbox_.uid_validity;
     auto query = [id, validity](Db& db) { return state::stale(db, id, validity); };
@@ -528,7 +548,7 @@ asio::awaitable<void> MailboxLoader::read_next(std::vector<MessageRow>* rows, st
     rows->push_back(std::move(r));
     if (large) co_return;  // alone, and streamed when its turn comes
   }
-  if (!uids.empty()) *bodies = co_await context_.source.read(std::move(uids));
+  if (!uids.empty()) *bodies = co_await context_.source.read(mailbox_, std::move(uids));
 }
 
 asio::awaitable<void> MailboxLoader::copy_listed() {
@@ -750,9 +770,14 @@ asio::awaitable<void> MailboxLoader::send_window(std::vector<Outgoing> items) {
   const bool multi = items.size() > 1 && context_.target.has("MULTIAPPEND");
   const auto started = context_.clock.now();
   std::vector<imap::Answer> answers;
+  base::SharedLock::Hold shared;
+  // Each awaited by itself: g++ 12 lays out the frame of an awaited choice wrongly.
+  if (!alone_ && context_.target.appends_share()) shared = co_await context_.target_use.share();
+  else if (!alone_) shared = co_await context_.target_use.alone();
   if (multi) answers.push_back(co_await context_.target.append_multi(mailbox_.target_wire, append));
   else answers = co_await context_.target.append_each(mailbox_.target_wire, append);
   context_.slowest_append = std::max(context_.slowest_append, context_.clock.now() - started);
+  shared = {};
 
   if (multi) {
     std::vector<Outgoing*> all;
@@ -761,6 +786,7 @@ asio::awaitable<void> MailboxLoader::send_window(std::vector<Outgoing> items) {
       take_answer(answers[0], std::move(all));
       co_return;
     }
+    const auto session = co_await alone();
     // Only of a single message does a literal that was not asked for prove anything: those before it may have been
     // kept.
     auto left = co_await not_stored(std::move(items), false);
@@ -786,6 +812,8 @@ asio::awaitable<void> MailboxLoader::send_window(std::vector<Outgoing> items) {
     if (answers[i].ok()) take_answer(answers[i], std::vector<Outgoing*>(1, &items[i]));
     else bad.emplace_back(std::move(items[i]), std::move(answers[i]));
   }
+  if (bad.empty()) co_return;
+  const auto session = co_await alone();
   for (auto& [item, answer] : bad) {
     std::vector<Outgoing> one;
     one.push_back(std::move(item));
@@ -1018,12 +1046,13 @@ class ToFile final : public imap::BodyReceiver {
 }  // namespace
 
 asio::awaitable<void> MailboxLoader::copy_large(MessageRow row) {
+  const auto session = co_await alone();
   if (co_await left_out_by_policy(row)) co_return;
   // Read twice only where something depends on it: a copy may be there already, or the date must come from the header.
   std::string header;
   if (untaken_ > 0 || !stale_.empty() || !row.date || !imap::storable(*row.date, context_.clock.unix_seconds())) {
     HeaderOnly first;
-    const auto m = co_await context_.source.stream(row.uid, first);
+    const auto m = co_await context_.source.stream(mailbox_, row.uid, first);
     if (set_aside(row, m.found)) co_return;
     if (co_await settled_by_content(row, m.print, {})) co_return;
     header = std::move(first.header);
@@ -1041,7 +1070,7 @@ asio::awaitable<void> MailboxLoader::copy_large(MessageRow row) {
       give_up(*answer, fmt::format("UID {} ({})", row.uid.value, base::human_octets(row.size)));
     if (kind == Refusal::flags_or_date && item.date && header.empty()) {  // its Date: may be wanted
       HeaderOnly again;
-      const auto m = co_await context_.source.stream(row.uid, again);
+      const auto m = co_await context_.source.stream(mailbox_, row.uid, again);
       if (set_aside(row, m.found)) co_return;
       header = std::move(again.header);
     }
@@ -1059,7 +1088,7 @@ asio::awaitable<void> MailboxLoader::copy_large(MessageRow row) {
 asio::awaitable<std::optional<imap::Answer>> MailboxLoader::send_large(Outgoing* item) {
   const auto& row = item->row;
   LargeAppend append(*this, *item);
-  const auto m = co_await context_.source.stream(row.uid, append);
+  const auto m = co_await context_.source.stream(mailbox_, row.uid, append);
   if (append.refusal) {
     std::vector<state::MessageId> back_ids(1, row.id);
     auto back = [back_ids](Db& db) { state::back_to_listed(db, back_ids); };
@@ -1094,18 +1123,13 @@ asio::awaitable<std::optional<imap::Answer>> MailboxLoader::send_large(Outgoing*
   co_return std::move(answer);
 }
 
-asio::awaitable<void> MailboxLoader::reopen_source() {
-  auto opened = co_await context_.source.open(mailbox_);
-  if (!opened) throw base::Failed(opened.error());
-}
-
 // ---- what is left ----
 
 asio::awaitable<void> MailboxLoader::copy_left_over() {
   for (auto& row : std::exchange(large_later_, {})) co_await copy_large(std::move(row));
   // Zero octets: believed when seen twice; an empty message cannot be stored anywhere.
   for (auto& row : std::exchange(empty_, {})) {
-    auto again = co_await context_.source.read(std::vector<Uid>(1, row.uid));
+    auto again = co_await context_.source.read(mailbox_, std::vector<Uid>(1, row.uid));
     if (again.front().found == imap::BodyFound::empty) co_await quarantine(row, "the message has no octets", "", "");
     else if (again.front().found == imap::BodyFound::too_large) co_await copy_large(std::move(row));
     else if (again.front().found == imap::BodyFound::whole)
@@ -1113,7 +1137,7 @@ asio::awaitable<void> MailboxLoader::copy_left_over() {
     else vanished_.push_back(row);
   }
   for (auto& row : std::exchange(unreadable_, {})) {
-    auto again = co_await context_.source.read_afresh(row.uid);
+    auto again = co_await context_.source.read_afresh(mailbox_, row.uid);
     if (again.found == imap::BodyFound::refused) {
       if (is_busy(again.words))
         throw base::Failed({Scope::account, Remedy::retry_later,
@@ -1131,12 +1155,11 @@ asio::awaitable<void> MailboxLoader::copy_left_over() {
   if (vanished_.empty()) co_return;
   std::vector<Uid> uids;
   for (const auto& r : vanished_) uids.push_back(r.uid);
-  const auto absent = co_await context_.source.confirm_absent(std::move(uids));
+  const auto absent = co_await context_.source.confirm_absent(mailbox_, std::move(uids));
   if (!absent) co_return;  // they stay listed: the next run tries again
   for (const auto& row : std::exchange(vanished_, {})) {
     if (std::find(absent->begin(), absent->end(), row.uid) == absent->end()) {
-      co_await reopen_source();
-      auto again = co_await context_.source.read(std::vector<Uid>(1, row.uid));
+      auto again = co_await context_.source.read(mailbox_, std::vector<Uid>(1, row.uid));
       if (again.front().found == imap::BodyFound::whole)
         co_await process(std::vector<MessageRow>(1, row), std::move(again));
       else if (again.front().found == imap::BodyFound::too_large) co_await copy_large(row);
@@ -1163,7 +1186,7 @@ asio::awaitable<void> MailboxLoader::quarantine(MessageRow row, std::string reas
 asio::awaitable<void> MailboxLoader::quarantine_large(MessageRow row, std::string reason, std::string words) {
   QuarantineFile file(context_.store.quarantine_directory(), row.id);
   ToFile into(file);
-  const auto m = co_await context_.source.stream(row.uid, into);
+  const auto m = co_await context_.source.stream(mailbox_, row.uid, into);
   if (m.found != imap::BodyFound::whole) co_return;  // stays listed
   const std::string path = file.finish({context_.account, mailbox_.name, reason, words, row.uid});
   const std::string detail = fmt::format("{}: {}; kept as {}", reason, words, path);
@@ -1185,6 +1208,7 @@ asio::awaitable<void> MailboxLoader::flush() {
 // Copies of ours beyond those that are bound: a session that was given up may have finished its APPEND after we looked.
 asio::awaitable<void> MailboxLoader::sweep() {
   if (untaken_ == 0) co_return;
+  co_await stand();
   const state::MailboxId id = mailbox_.id;
   // One pass over the ledger, however many strangers there are; only what may be a copy of ours is asked for by itself.
   auto ours_query = [id](Db& db) { return state::sent_contents(db, id); };
@@ -1251,6 +1275,11 @@ asio::awaitable<void> MailboxLoader::finish() {
       !doubt && !acked_ && !resent_ &&
       (bound_in_bracket_ == 0 || (highest_bound_ >= u0_ && highest_bound_.value - u0_.value + 1 == bound_in_bracket_));
   Uid settled_below = bound_in_bracket_ == 0 ? u0_ : Uid(std::max(u0_.value, highest_bound_.value + 1));
+  std::optional<Alone> session;
+  if (!seamless || untaken_ > 0) {
+    auto mine = co_await alone();
+    session.emplace(std::move(mine));
+  }
   if (!seamless) {
     co_await reopen();
     co_await look(context_.target, Completeness::as_it_is);
@@ -1285,7 +1314,8 @@ asio::awaitable<void> MailboxLoader::bring_flags() {
   auto query = [id](Db& db) { return state::flag_changes(db, id); };
   const auto changes = co_await context_.store.run(std::move(query));
   if (changes.empty()) co_return;
-  if (context_.target.open_mailbox() != mailbox_.target_wire) co_await reopen();
+  const auto session = co_await alone();
+  co_await stand();
   std::vector<state::FlagChange> done;
   for (const auto& c : changes) {
     const auto before = flag_list(c.before), now = flag_list(c.now);

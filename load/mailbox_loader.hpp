@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "base/clock.hpp"
+#include "base/tasks.hpp"
 #include "imap/client/session.hpp"
 #include "load/body_source.hpp"
 #include "load/repair.hpp"
@@ -52,6 +53,7 @@ struct LoadCounters {
 struct LoadContext {
   state::Store& store;
   imap::Session& target;
+  base::SharedLock& target_use;  // appends share the session, whatever selects a mailbox has it alone
   BodySource& source;
   base::Clock& clock;
   const LoadOptions& options;
@@ -103,6 +105,22 @@ class MailboxLoader {
     bool ladder_known = false;
   };
 
+  // The target's session, alone, until the end of the scope; a loader that has it already keeps it.
+  class [[nodiscard]] Alone {
+   public:
+    Alone(MailboxLoader* loader, base::SharedLock::Hold hold) : loader_(loader), hold_(std::move(hold)) {}
+    Alone(Alone&& other) noexcept : loader_(std::exchange(other.loader_, nullptr)), hold_(std::move(other.hold_)) {}
+    Alone& operator=(Alone&&) = delete;
+    ~Alone() {
+      if (loader_ != nullptr) loader_->alone_ = false;
+    }
+
+   private:
+    MailboxLoader* loader_;
+    base::SharedLock::Hold hold_;
+  };
+  boost::asio::awaitable<Alone> alone();
+  boost::asio::awaitable<void> stand();
   boost::asio::awaitable<void> reopen();
   enum class Completeness : std::uint8_t { as_it_is, strict };
   boost::asio::awaitable<void> look(imap::Session& session, Completeness completeness);
@@ -117,7 +135,6 @@ class MailboxLoader {
                                              const std::string& how);
   std::vector<state::Note> stored_notes(const state::MessageRow& row, const std::optional<base::DateTime>& date,
                                         const std::string& there) const;
-  boost::asio::awaitable<void> reopen_source();
   bool set_aside(const state::MessageRow& row, imap::BodyFound found);
   boost::asio::awaitable<bool> left_out_by_policy(const state::MessageRow& row);
   boost::asio::awaitable<void> copy_listed();
@@ -156,6 +173,7 @@ class MailboxLoader {
 
   LoadContext& context_;
   state::MailboxRow mailbox_;
+  bool alone_ = false;
   imap::Opened opened_;
   base::Uid u0_;           // a lower bound for every message sent from now on
   base::Uid unseen_from_;  // every UID below is bound, or has been read

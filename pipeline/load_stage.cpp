@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/tasks.hpp"
 #include "base/text.hpp"
 #include "extract/inventory.hpp"
 #include "extract/source_reader.hpp"
@@ -24,39 +25,62 @@ namespace {
 class Bodies final : public load::BodySource {
  public:
   explicit Bodies(extract::SourceReader::OpenSession open) : open_(std::move(open)) {}
-  asio::awaitable<base::Result<void>> open(state::MailboxRow mailbox) override {
-    if (!session_) {
-      session_ = co_await open_();
-      reader_.emplace(*session_, open_);
-    }
-    co_return co_await reader_->open(std::move(mailbox));
+  asio::awaitable<void> open(state::MailboxRow mailbox) override {
+    const auto turn = co_await turn_at(std::move(mailbox));
   }
-  asio::awaitable<std::vector<imap::ReadMessage>> read(std::vector<base::Uid> uids) override {
-    return reader_->read(std::move(uids));
+  asio::awaitable<std::vector<imap::ReadMessage>> read(state::MailboxRow mailbox,
+                                                       std::vector<base::Uid> uids) override {
+    const auto turn = co_await turn_at(std::move(mailbox));
+    co_return co_await reader_->read(std::move(uids));
   }
-  asio::awaitable<imap::ReadMessage> read_afresh(base::Uid uid) override { return reader_->read_afresh(uid); }
-  asio::awaitable<imap::ReadMessage> stream(base::Uid uid, imap::BodyReceiver& receiver) override {
-    return reader_->stream(uid, receiver);
+  asio::awaitable<imap::ReadMessage> read_afresh(state::MailboxRow mailbox, base::Uid uid) override {
+    const auto turn = co_await turn_at(std::move(mailbox));
+    co_return co_await reader_->read_afresh(uid);
   }
-  asio::awaitable<base::Result<std::vector<base::Uid>>> confirm_absent(std::vector<base::Uid> uids) override {
-    return reader_->confirm_absent(std::move(uids));
+  asio::awaitable<imap::ReadMessage> stream(state::MailboxRow mailbox, base::Uid uid,
+                                            imap::BodyReceiver& receiver) override {
+    const auto turn = co_await turn_at(std::move(mailbox));
+    co_return co_await reader_->stream(uid, receiver);
+  }
+  asio::awaitable<base::Result<std::vector<base::Uid>>> confirm_absent(state::MailboxRow mailbox,
+                                                                       std::vector<base::Uid> uids) override {
+    const auto turn = co_await turn_at(std::move(mailbox));
+    co_return co_await reader_->confirm_absent(std::move(uids));
+  }
+  // Listed there now, or at least to be opened: then it is not gone.
+  asio::awaitable<bool> exists(std::string wire) {
+    const auto turn = co_await turns_.alone();
+    co_await connect();
+    const auto there = co_await session_->list();
+    if (std::any_of(there.begin(), there.end(), [&](const auto& i) { return i.name == wire; })) co_return true;
+    // A short list under OK is no proof either: the server must say that it is not there.
+    co_return (co_await session_->examine(wire)).has_value();
   }
   asio::awaitable<void> end() {
     if (session_) co_await session_->logout();
   }
-  // Opened on first need: an account with nothing to copy costs the source nothing.
-  asio::awaitable<imap::Session*> session() {
-    if (!session_) {
-      session_ = co_await open_();
-      reader_.emplace(*session_, open_);
-    }
-    co_return session_.get();
-  }
 
  private:
+  // On first need: an account with nothing to copy costs the source nothing.
+  asio::awaitable<void> connect() {
+    if (session_) co_return;
+    session_ = co_await open_();
+    reader_.emplace(*session_, open_);
+  }
+  asio::awaitable<base::SharedLock::Hold> turn_at(state::MailboxRow mailbox) {
+    auto turn = co_await turns_.alone();
+    co_await connect();
+    if (!reader_->is_open(mailbox)) {
+      auto opened = co_await reader_->open(std::move(mailbox));
+      if (!opened) throw base::Failed(opened.error());
+    }
+    co_return turn;
+  }
+
   extract::SourceReader::OpenSession open_;
   std::unique_ptr<imap::Session> session_;
   std::optional<extract::SourceReader> reader_;
+  base::SharedLock turns_;
 };
 
 }  // namespace
@@ -206,6 +230,60 @@ asio::awaitable<bool> Migration::mailbox_survives(asio::awaitable<void> work, st
   co_return false;
 }
 
+struct Migration::CopyWork {
+  const std::vector<state::MailboxRow>& rows;
+  const PlannedAccount* planned;
+  load::LoadContext* context;
+  Bodies* bodies;
+  std::map<std::int64_t, std::unique_ptr<load::MailboxLoader>>* loaders;
+  const std::set<std::int64_t>* given_up;
+  std::size_t next;  // of rows
+  std::exception_ptr* failure;
+};
+
+// The first failure counts: what the others meet afterwards is its consequence.
+asio::awaitable<void> Migration::copy_mailboxes(CopyWork* work) {
+  try {
+    while (work->next < work->rows.size() && !work->context->stopping()) {
+      const auto& m = work->rows[work->next++];
+      co_await copy_mailbox(work, &m);
+    }
+  } catch (...) {
+    if (!*work->failure) *work->failure = std::current_exception();
+  }
+}
+
+asio::awaitable<void> Migration::copy_mailbox(CopyWork* work, const state::MailboxRow* mailbox) {
+  const auto& m = *mailbox;
+  auto pending_query = [id = m.id](Db& db) { return state::pending(db, id); };
+  const auto pending = co_await store_.run(std::move(pending_query));
+  if (!m.present && pending > 0) {
+    // Listed in the inventory, and no longer in LIST: this session's list is the second that lacks it.
+    if (co_await work->bodies->exists(m.wire)) co_return;
+    auto gone = [id = m.id](Db& db) {
+      state::Transaction t(db);
+      db.run(
+          "INSERT OR IGNORE INTO note(message, kind, detail) SELECT id, 'gone', 'its mailbox was deleted or renamed "
+          "at the source before it was "
+          "copied; a renamed one is listed under its new name' FROM message WHERE mailbox=? AND state=0",
+          id);
+      db.run("UPDATE message SET state=5 WHERE mailbox=? AND state=0", id);
+      db.run("UPDATE mailbox SET complete=0 WHERE id=?", id);  // should it come back, it is listed afresh
+      t.commit();
+    };
+    co_await store_.run(std::move(gone));
+    co_return;
+  }
+  const auto& planned = work->planned->mailboxes;
+  const auto p = std::find_if(planned.begin(), planned.end(), [&](const auto& x) { return x.map.id == m.id; });
+  if (work->given_up->contains(m.id.value) || p == planned.end() || (pending == 0 && p->untouched)) co_return;
+  if (pending == 0 && p->create && m.messages == 0) co_return;
+  auto l = std::move((*work->loaders)[m.id.value]);
+  const bool looked = l != nullptr;
+  if (!looked) l = std::make_unique<load::MailboxLoader>(*work->context, m);
+  co_await mailbox_survives(bring(l.get(), looked), m.id);
+}
+
 asio::awaitable<void> Migration::load_once(const PlannedAccount* as_planned) {
   PlannedAccount mine = *as_planned;
   PlannedAccount* planned = &mine;
@@ -219,15 +297,18 @@ asio::awaitable<void> Migration::load_once(const PlannedAccount* as_planned) {
 
   auto query = [id = planned->id](Db& db) { return state::mailboxes(db, id); };
   const auto rows = co_await store_.run(std::move(query));
+  std::exception_ptr failure;
+  base::SharedLock target_use;
   load::LoadContext context{
       store_,
       *target,
+      target_use,
       bodies,
       clock_,
       settings_.load,
       progress_.load,
       planned->address,
-      [this] { return stopping_; },
+      [this, &failure] { return stopping_ || failure != nullptr; },
       [this, id = planned->id](const std::string& kind, const std::string& detail, state::MailboxId mailbox) {
         event(kind, detail, id, mailbox);
       },
@@ -283,41 +364,12 @@ asio::awaitable<void> Migration::load_once(const PlannedAccount* as_planned) {
     l.reset();
   }
 
-  for (const auto& m : rows) {
-    if (stopping_) break;
-    auto pending_query = [id = m.id](Db& db) { return state::pending(db, id); };
-    const auto pending = co_await store_.run(std::move(pending_query));
-    if (!m.present && pending > 0) {
-      // Listed in the inventory, and no longer in LIST: this session's list is the second that lacks it.
-      auto* source = co_await bodies.session();
-      const auto there = co_await source->list();
-      if (std::any_of(there.begin(), there.end(), [&](const auto& i) { return i.name == m.wire; })) continue;
-      // A short list under OK is no proof either: the server must say that it is not there.
-      if ((co_await source->examine(m.wire)).has_value()) continue;
-      auto gone = [id = m.id](Db& db) {
-        state::Transaction t(db);
-        db.run(
-            "INSERT OR IGNORE INTO note(message, kind, detail) SELECT id, 'gone', 'its mailbox was deleted or renamed "
-            "at the source before it was "
-            "copied; a renamed one is listed under its new name' FROM message WHERE mailbox=? AND state=0",
-            id);
-        db.run("UPDATE message SET state=5 WHERE mailbox=? AND state=0", id);
-        db.run("UPDATE mailbox SET complete=0 WHERE id=?", id);  // should it come back, it is listed afresh
-        t.commit();
-      };
-      co_await store_.run(std::move(gone));
-      continue;
-    }
-    const auto p = std::find_if(planned->mailboxes.begin(), planned->mailboxes.end(),
-                                [&](const auto& x) { return x.map.id == m.id; });
-    if (given_up.contains(m.id.value) || p == planned->mailboxes.end() || (pending == 0 && p->untouched)) continue;
-    if (pending == 0 && p->create && m.messages == 0) continue;
-    auto& l = loaders[m.id.value];
-    const bool looked = l != nullptr;
-    if (!looked) l = std::make_unique<load::MailboxLoader>(context, m);
-    co_await mailbox_survives(bring(l.get(), looked), m.id);
-    l.reset();
-  }
+  CopyWork work{rows, planned, &context, &bodies, &loaders, &given_up, 0, &failure};
+  // Several mailboxes at once over the same two connections: while one waits for the target, the other sends.
+  std::vector<asio::awaitable<void>> workers;
+  for (int i = 0; i < std::max(1, settings_.mailboxes_at_once); ++i) workers.push_back(copy_mailboxes(&work));
+  co_await base::run_all(std::move(workers));
+  if (failure) std::rethrow_exception(failure);
   co_await bodies.end();
   co_await target->logout();
 }

@@ -155,6 +155,9 @@ class Migration {
   boost::asio::awaitable<void> plan_once(PlannedAccount* planned, state::AccountRow account);
   boost::asio::awaitable<void> load_account(const PlannedAccount* planned);
   boost::asio::awaitable<void> load_once(const PlannedAccount* planned);
+  struct CopyWork;
+  boost::asio::awaitable<void> copy_mailboxes(CopyWork* work);
+  boost::asio::awaitable<void> copy_mailbox(CopyWork* work, const state::MailboxRow* mailbox);
   boost::asio::awaitable<void> verify_new_account(VerifyResult* result, VerifyLevel level, state::AccountRow account);
   boost::asio::awaitable<void> verify_new_once(VerifyResult* result, VerifyLevel level, state::AccountRow account);
   boost::asio::awaitable<void> verify_all_account(VerifyResult* result, VerifyLevel level, state::AccountRow account);

@@ -41,19 +41,24 @@ class Store {
   // On the store's thread; resumes the caller on its own executor.
   template <class F>
   boost::asio::awaitable<std::invoke_result_t<F&, Db&>> run(F work) {
-    if (before_) before_();
+    if (before_) {
+      before_();
+      return on_db(db_, std::move(work));
+    }
     return boost::asio::co_spawn(thread_, on_db(db_, std::move(work)), boost::asio::use_awaitable);
   }
   // Without waiting, in order with everything else; for what may be lost with the process, such as remarks. A failure
   // shows with the next run(), which meets the same file.
   template <class F>
   void post(F work) {
-    boost::asio::post(thread_, [this, work = std::move(work)]() mutable {
+    auto quietly = [this, work = std::move(work)]() mutable {
       try {
         work(db_);
       } catch (const base::Failed&) {
       }
-    });
+    };
+    if (before_) quietly();
+    else boost::asio::post(thread_, std::move(quietly));
   }
   // Before or after the event loop only.
   Db& db() { return db_; }
@@ -61,7 +66,8 @@ class Store {
   std::string quarantine_directory() const { return directory_ + "/quarantine"; }
   std::string reports_directory() const { return directory_ + "/reports"; }
 
-  // Tests die here: called before each piece of work.
+  // Tests die here: called before each piece of work, which is then done at once and without the thread, so that the
+  // same seed does the same each time.
   void set_before(std::function<void()> hook) { before_ = std::move(hook); }
 
  private:

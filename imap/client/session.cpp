@@ -290,6 +290,7 @@ asio::awaitable<void> Session::log_in() {
 asio::awaitable<void> Session::write_output() {
   auto pieces = engine_.output();
   if (!pieces.empty()) co_await transport_->write_all(std::move(pieces));
+  engine_.written();
 }
 
 asio::awaitable<void> Session::read_answers(Sink& sink, bool until_idle) {
@@ -315,7 +316,17 @@ asio::awaitable<void> Session::read_answers(Sink& sink, bool until_idle) {
     } else if (auto* a = std::get_if<Answer>(&**event)) {
       if (options_.trace)
         options_.trace("S: " + (logging_in_ ? std::string(a->ok() ? "OK" : "NO") + " ***" : a->tagged.verbatim()));
-      answers_.push_back(std::move(*a));
+      if (sharing_.empty()) {
+        answers_.push_back(std::move(*a));
+      } else {
+        Part* part = sharing_.front();
+        part->answers.push_back(std::move(*a));
+        if (--part->left == 0) {
+          sharing_.pop_front();
+          shared_.wake();
+          if (part == leader_) co_return;
+        }
+      }
       // What stands behind the last answer belongs to the next command - or, behind that of STARTTLS, to nobody (S2).
       if (engine_.idle()) co_return;
     } else if (auto* large = std::get_if<LargeLiteral>(&**event)) {
@@ -353,6 +364,59 @@ asio::awaitable<std::vector<Answer>> Session::exchange(Sink& sink) {
     if (ended.first) std::rethrow_exception(ended.first);
   }
   co_return std::exchange(answers_, {});
+}
+
+asio::awaitable<void> Session::write_part(std::vector<Command>* commands, Part* part) {
+  try {
+    const auto hold = co_await writing_.alone();
+    if (dead_) std::rethrow_exception(dead_);
+    for (auto& c : *commands) submit(std::move(c));
+    sharing_.push_back(part);
+    part->queued = true;
+    shared_.wake();
+    co_await write_output();
+  } catch (...) {
+    end_shared(std::current_exception());
+    throw;
+  }
+}
+
+// One of those who wait reads for all.
+asio::awaitable<void> Session::read_part(Part* part) {
+  Ignore ignore;
+  while (part->left > 0) {
+    if (dead_) std::rethrow_exception(dead_);
+    if (leader_ != nullptr || !part->queued) {
+      co_await shared_.wait();
+      continue;
+    }
+    leader_ = part;
+    std::exception_ptr failure;
+    try {
+      co_await read_answers(ignore, true);
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    leader_ = nullptr;
+    if (failure) end_shared(failure);
+    shared_.wake();
+  }
+}
+
+// Everybody who waits for an answer here learns why none comes.
+void Session::end_shared(const std::exception_ptr& why) {
+  if (!dead_) dead_ = why;
+  transport_->close();
+  shared_.wake();
+}
+
+asio::awaitable<std::vector<Answer>> Session::exchange_shared(std::vector<Command> commands) {
+  Part part;
+  part.left = commands.size();
+  const auto ended = co_await base::run_both(write_part(&commands, &part), read_part(&part));
+  if (ended.second) std::rethrow_exception(ended.second);
+  if (ended.first) std::rethrow_exception(ended.first);
+  co_return std::move(part.answers);
 }
 
 asio::awaitable<Answer> Session::run(Command command, Sink& sink) {
@@ -509,35 +573,39 @@ void add_item(Command& command, const AppendItem& item) {
 }
 }  // namespace
 
-asio::awaitable<Answer> Session::append_multi(const std::string& mailbox, const std::vector<AppendItem>& items) {
-  Command command(Verb::append);
-  command.string(mailbox);
-  for (const auto& item : items) {
-    add_item(command, item);
-    command.body(item.octets);
-  }
-  submit(std::move(command));
+asio::awaitable<std::vector<Answer>> Session::append_all(std::vector<Command> commands) {
+  if (appends_share()) co_return co_await exchange_shared(std::move(commands));
   Ignore ignore;
-  auto answers = co_await exchange(ignore);
+  std::vector<Answer> out;
+  for (auto& c : commands) {
+    submit(std::move(c));
+    auto answers = co_await exchange(ignore);
+    out.push_back(std::move(answers.back()));
+  }
+  co_return out;
+}
+
+asio::awaitable<Answer> Session::append_multi(const std::string& mailbox, const std::vector<AppendItem>& items) {
+  std::vector<Command> commands(1, Command(Verb::append));
+  commands[0].string(mailbox);
+  for (const auto& item : items) {
+    add_item(commands[0], item);
+    commands[0].body(item.octets);
+  }
+  auto answers = co_await append_all(std::move(commands));
   co_return std::move(answers.back());
 }
 
 asio::awaitable<std::vector<Answer>> Session::append_each(const std::string& mailbox,
                                                           const std::vector<AppendItem>& items) {
-  Ignore ignore;
-  std::vector<Answer> out;
+  std::vector<Command> commands;
   for (const auto& item : items) {
-    Command command(Verb::append);
-    command.string(mailbox);
-    add_item(command, item);
-    command.body(item.octets);
-    submit(std::move(command));
-    if (has("LITERAL+")) continue;
-    auto answers = co_await exchange(ignore);
-    out.push_back(std::move(answers.back()));
+    commands.emplace_back(Verb::append);
+    commands.back().string(mailbox);
+    add_item(commands.back(), item);
+    commands.back().body(item.octets);
   }
-  if (has("LITERAL+")) out = co_await exchange(ignore);
-  co_return out;
+  co_return co_await append_all(std::move(commands));
 }
 
 asio::awaitable<std::optional<Answer>> Session::append_begin(const std::string& mailbox, const AppendItem& item,

@@ -2,7 +2,7 @@
 //
 // After log-in capability decides what is used (nothing is inferred from a server's name). Every operation throws
 // base::Failed when the connection is no longer usable; the session must then be dropped: half a literal may be on the
-// wire. A tagged NO or BAD is a value. One operation at a time.
+// wire. A tagged NO or BAD is a value. One operation at a time, but for appends that share (appends_share).
 //
 //   auto session = co_await Session::open(dialer, options);
 //   auto opened = co_await session->examine("INBOX");
@@ -10,6 +10,8 @@
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
+#include <deque>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -18,6 +20,7 @@
 
 #include "base/result.hpp"
 #include "base/secret.hpp"
+#include "base/tasks.hpp"
 #include "base/tls.hpp"
 #include "imap/client/transport.hpp"
 #include "imap/protocol/engine.hpp"
@@ -98,6 +101,9 @@ class Session {
   boost::asio::awaitable<Answer> expunge_one(
       base::Uid uid);  // UID STORE +FLAGS.SILENT (\Deleted), UID EXPUNGE; needs UIDPLUS
 
+  // Where the server offers LITERAL+, several coroutines may append at once, over this one connection (never while
+  // anything else is under way on it): commands leave one behind the other without waiting.
+  bool appends_share() const { return has("LITERAL+"); }
   // All of them in one command (RFC 3502).
   boost::asio::awaitable<Answer> append_multi(const std::string& mailbox, const std::vector<AppendItem>& items);
   // One command each, sent without waiting where the server offers LITERAL+; answers in order.
@@ -126,6 +132,17 @@ class Session {
   boost::asio::awaitable<base::Result<Opened>> open_mailbox(Verb verb, const std::string& mailbox);
   // Sends what is queued; returns the answers in the order of the commands.
   boost::asio::awaitable<std::vector<Answer>> exchange(Sink& sink);
+  // One caller's commands among those of several.
+  struct Part {
+    std::size_t left = 0;  // answers to come
+    std::vector<Answer> answers;
+    bool queued = false;
+  };
+  boost::asio::awaitable<std::vector<Answer>> append_all(std::vector<Command> commands);
+  boost::asio::awaitable<std::vector<Answer>> exchange_shared(std::vector<Command> commands);
+  boost::asio::awaitable<void> write_part(std::vector<Command>* commands, Part* part);
+  boost::asio::awaitable<void> read_part(Part* part);
+  void end_shared(const std::exception_ptr& why);
   boost::asio::awaitable<Answer> run(Command command);
   boost::asio::awaitable<Answer> run(Command command, Sink& sink);
   boost::asio::awaitable<void> write_output();
@@ -153,6 +170,11 @@ class Session {
   base::Secret digest_;  // what X-MASTERAUTH was answered with: with it the password could be guessed at leisure
   std::uint64_t exists_ = 0;
   std::vector<char> inbox_;
+  base::SharedLock writing_;
+  std::deque<Part*> sharing_;  // in the order of their commands
+  Part* leader_ = nullptr;     // reads
+  base::Signal shared_;
+  std::exception_ptr dead_;
 };
 
 }  // namespace imap

@@ -23,7 +23,6 @@ void Engine::submit(Command command) {
         {Scope::run, Remedy::ask_admin,
          fmt::format("Internal error: {} was about to be sent on a read-only connection. Nothing was sent.",
                      command.trace())});
-  if (waiting_.empty()) finished_.clear();
   Sent s{std::move(command), fmt::format("{}{}", tag_prefix_, next_tag_++)};
   // The octets of each part are fixed here once, so that output() can hand out views.
   for (auto& p : s.command.parts_) {

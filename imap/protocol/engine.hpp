@@ -51,8 +51,9 @@ class Engine {
 
   // Queues; throws Failed if a read-only session may not send it.
   void submit(Command command);
-  // All octets that may leave now, as pieces that stay valid until settled(); empty if none.
+  // All octets that may leave now, as pieces that stay valid until written(); empty if none.
   std::vector<std::string_view> output();
+  void written() { finished_.clear(); }
   // The answer to a Challenge.
   void reply_to_challenge(std::string text);
   // The last octets of a streamed body have been written by the caller; the final CRLF comes with output().

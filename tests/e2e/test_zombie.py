@@ -131,8 +131,12 @@ class KerioZombie(KerioSandbox):
                 zombie, _ = next(open_messages(master, f"{self.dir}/target-mail/"), (None, None))
             if zombie:
                 os.kill(zombie, signal.SIGSTOP)
-                # Longer than the silence that is borne and the settle: without the fence it would be sent again before.
-                time.sleep(chance.uniform(5, 8))
+                # It has had the settle, too, by then: without the fence the message would be sent again now.
+                end = time.monotonic() + 60
+                while f"still works on an old connection to {person[2]}" not in (self.state / "4d2kms.log").read_text():
+                    self.assertLess(time.monotonic(), end, "nobody waits for the old connection")
+                    time.sleep(0.05)
+                time.sleep(chance.uniform(0, 4))
                 self.assertIsNone(p.poll(), "the run ended while an old connection was still at work")
         finally:
             if zombie:
