@@ -36,7 +36,7 @@ constexpr const char* kBeyondLimit = "larger than the target takes";
 bool is_busy(const std::string& words) {
   for (const char* code : {"[UNAVAILABLE]", "[SERVERBUG]", "[INUSE]", "[LIMIT]", "[THROTTLED]"})
     if (words.find(code) != std::string::npos) return true;
-  return base::lower(words).find("try again") != std::string::npos;
+  return base::lower(words).find("try again") != std::string::npos || base::stated_pause(words);
 }
 
 bool is_system(const std::string& flag) { return flag.starts_with('\\'); }
