@@ -421,7 +421,18 @@ asio::awaitable<void> MailboxLoader::find_elsewhere(std::vector<MessageRow> lost
   }
   co_await reopen();
   for (auto& row : lost) {
-    const std::string reason = "the server said it stored the message, and it is not to be found on the target";
+    std::string reason = "the server said it stored the message, and it is not to be found on the target";
+    // F39: one UID serves one row only, so the others of a merging server's equal messages end here.
+    if (row.e1) {
+      auto query = [id = mailbox_.id, e1 = *row.e1, e1x = row.e1x](Db& db) {
+        return state::bound_with(db, id, e1, e1x);
+      };
+      const auto twins = co_await context_.store.run(std::move(query));
+      if (!twins.empty())
+        reason += fmt::format(
+            "; UID {} there is an equal message of this mailbox: the target keeps one of several equal ones",
+            twins.front().target_uid.value);
+    }
     std::string octets;
     if (row.validity == mailbox_.uid_validity && (co_await context_.source.open(mailbox_)).has_value()) {
       auto read = co_await context_.source.read(std::vector<Uid>(1, row.uid));

@@ -2,7 +2,7 @@
 
 Each try has a relay before one of the two servers that makes one fault; then a further run without it. WIRE=all tries every
 place in every way, instead of each place in one."""
-import itertools, os, re, subprocess, time
+import hashlib, itertools, json, os, re, signal, subprocess, sys, time
 import support
 from tries import Tries
 
@@ -92,6 +92,98 @@ class Wire(Tries):
                     self.through(side, *options, tls=tls)
                 said = self.run_and_run_again(f"{options} {tls}", "--timeout", 3)
                 self.assertNotIn("was lost", said)
+
+    def test_a_server_that_only_keeps_the_line_alive_is_given_up(self):
+        """F18: it drips, or talks on and on, and is never silent for --timeout."""
+        for side, command, action in (("source", "UID FETCH .*BODY", "drip 0.2"), ("source", r"^\S+ LIST", "chatter 0.2"), ("source", "UID FETCH .*BODY", "chatter 0.2"),
+                                      ("target", r"^\S+ SELECT", "drip 0.5"), ("target", r"\bAPPEND ", "chatter 0.2"), ("target", r"^\S+ LOGIN", "chatter 0.2")):
+            when = f"{side}: {action} at {command}"
+            with self.subTest(when):
+                self.next_try()
+                self.through(side, "--on", command, action)
+                began = time.monotonic()
+                said = self.run_and_run_again(when, "--timeout", 1)
+                self.assertIn("has not got on within 6.0 s", said, when)
+                self.assertLess(time.monotonic() - began, 60, when)
+
+    def test_a_pause_that_the_server_asks_for_is_made_and_shown(self):
+        """F25, at the log-in and at an APPEND."""
+        for command in (r"^\S+ LOGIN", r"\bAPPEND "):
+            with self.subTest(command):
+                self.next_try()
+                self.through("target", "--hide", "LITERAL+", "--on", command, "answer %t NO Request is throttled. Suggested Backoff Time: 12500 milliseconds")
+                began = time.monotonic()
+                said = self.run_and_run_again(command)
+                self.assertGreater(time.monotonic() - began, 12.5)
+                self.assertIn("12 s because the server asked", said)
+
+    def stored(self):
+        return sum(1 for _ in (self.dir / "target-mail" / f"u1-{self.tries}").rglob("cur/*"))
+
+    def test_a_machine_that_was_suspended_goes_on(self):
+        """F9: all stands still for longer than --timeout, at three moments."""
+        for part in (0, 0.3, 0.7):
+            with self.subTest(part):
+                self.next_try()
+                self.through("target", "--delay", 40)
+                p = subprocess.Popen([str(a) for a in self.argv("run", "--settle", 0.5, "--timeout", 2)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+                while p.poll() is None and self.stored() < part * 20:
+                    time.sleep(0.005)
+                self.assertIsNone(p.poll(), "it was over before it could be stopped")
+                os.kill(p.pid, signal.SIGSTOP)
+                time.sleep(4)
+                os.kill(p.pid, signal.SIGCONT)
+                said = p.communicate(timeout=100)[1]
+                self.assertEqual(p.returncode, 0, said)
+                self.run_and_run_again(f"stopped after {part}")
+
+
+class Big(support.Sandbox):
+    """F11: one huge message in little memory. BIG_MB=1500 for as large as one likes."""
+    users = [("u1", "secret", "u1")]
+    messages = 3
+    megabytes = int(os.environ.get("BIG_MB", "100"))
+
+    def fill(self):
+        super().fill()
+        cur = next((self.dir / "source-mail").glob("u1/Maildir")) / "cur"
+        big = cur / "1600000000.M1P1.big:2,S"
+        line = b"%072d\n"
+        with open(big, "wb") as f:
+            f.write(b"From: big@example.org\nSubject: big\nDate: Fri, 17 Jul 2020 02:44:25 +0000\n\n")
+            for at in range(0, self.megabytes * 1000000, 73000):
+                f.write(b"".join(line % (at + n) for n in range(1000)))
+        os.chown(big, cur.stat().st_uid, cur.stat().st_gid)
+
+    def printed(self, side):
+        """SHA-256 of the largest message, without CR; its size."""
+        path = max((self.dir / f"{side}-mail" / "u1" / "Maildir" / "cur").iterdir(), key=lambda p: p.stat().st_size)
+        digest = hashlib.sha256()
+        with open(path, "rb") as f:
+            while octets := f.read(1 << 20):
+                digest.update(octets.replace(b"\r", b""))
+        return digest.hexdigest(), path.stat().st_size
+
+    def test_one_huge_message_streams(self):
+        began, memory = time.monotonic(), 0
+        with open(self.dir / "said", "w+") as said:
+            p = subprocess.Popen([str(a) for a in self.argv("run", "--json")], stdout=subprocess.PIPE, stderr=said, text=True)
+            while p.poll() is None:
+                try:
+                    memory = max(memory, int(re.search(r"VmHWM:\s*(\d+)", open(f"/proc/{p.pid}/status").read())[1]))
+                except (OSError, TypeError):
+                    pass    # it is ending
+                time.sleep(0.05)
+            out = p.communicate()[0]
+            said.seek(0)
+            self.assertEqual(p.returncode, 0, said.read())
+        report = json.loads(out)
+        self.assertEqual(report["books"]["verified"], report["books"]["inventory"])
+        self.assertEqual(self.printed("source")[0], self.printed("target")[0])
+        print(f"{self.printed('source')[1] / 1e6:.0f} MB in {time.monotonic() - began:.0f} s, {memory / 1024:.0f} MiB of memory", file=sys.stderr)
+        self.assertGreater(memory, 0)
+        if not support.SANITIZED:
+            self.assertLess(memory, 64 * 1024)
 
 
 support.main()
