@@ -50,7 +50,7 @@ class Scripted final : public Transport {
   explicit Scripted(Wire& wire) : w_(wire) { out_ = w_.greeting; }
   asio::awaitable<std::size_t> read_some(asio::mutable_buffer into) override {
     if (w_.clock != nullptr) w_.clock->at += w_.each;
-    if (out_.empty()) out_ = w_.for_ever;
+    if (out_.empty() && (w_.clock == nullptr || w_.clock->at < std::chrono::hours(48))) out_ = w_.for_ever;
     if (out_.empty())
       throw base::Failed(
           {base::Scope::account, base::Remedy::reconnect, "The connection was lost: nothing was heard."});
