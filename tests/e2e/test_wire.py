@@ -3,6 +3,7 @@
 Each try has a relay before one of the two servers that makes one fault; then a further run without it. WIRE=all tries every
 place in every way, instead of each place in one."""
 import hashlib, itertools, json, os, re, signal, subprocess, sys, time
+from pathlib import Path
 import support
 from tries import Tries
 
@@ -170,7 +171,7 @@ class Big(support.Sandbox):
             p = subprocess.Popen([str(a) for a in self.argv("run", "--json")], stdout=subprocess.PIPE, stderr=said, text=True)
             while p.poll() is None:
                 try:
-                    memory = max(memory, int(re.search(r"VmHWM:\s*(\d+)", open(f"/proc/{p.pid}/status").read())[1]))
+                    memory = max(memory, int(re.search(r"VmHWM:\s*(\d+)", Path(f"/proc/{p.pid}/status").read_text())[1]))
                 except (OSError, TypeError):
                     pass    # it is ending
                 time.sleep(0.05)
