@@ -55,7 +55,7 @@ MUTANTS = {
     "a list taken for mail": (SESSION, "if (progress) progress_ +=", "progress_ +=", "test_imap", "Session.ACommandThatNeverEnds*"),
     "slow mail not taken for progress": (SESSION, "if (progress_ >= kProgress) begin_patience();", "if (false) begin_patience();", "test_imap", "Session.ABodyThatComesSlowly*"),
     "the other server's time counted": (SESSION, "waiting_since_ += clock().now() - began;", "", "test_imap", "Session.TimeThatTheOtherServer*"),
-    "an APPEND's answer not waited for from its last octet on": (SESSION, "engine_.body_complete();\n  begin_patience();", "engine_.body_complete();", "test_imap", "Session.TheAnswerToAnAppend*"),
+    "an APPEND's answer not waited for from its last octet on": (SESSION, "  begin_patience();\n}\n\nasio::awaitable<void> Session::read_answers", "}\n\nasio::awaitable<void> Session::read_answers", "test_imap", "Session.TheAnswerToAnAppend*"),
     "a stated pause not made": (SESSION, "pause_ = std::max(pause_, *pause);", "pause_ = *pause - *pause;", "test_imap", "Session.APauseThatTheServer*"),
     "state on a network file system": ("state/store.cpp", "if (static_cast<std::uint32_t>(fs.f_type) == magic)", "if (false)", "test_state", "StateFolder.OnANetwork*"),
     "a clock set to 1970 believed": ("imap/protocol/date_time.cpp", "std::max(now, kAtLeast)", "now", "test_load", "Contract.AClockOnTheWall*"),

@@ -632,7 +632,6 @@ asio::awaitable<void> Session::append_write(std::string_view piece) {
 asio::awaitable<Answer> Session::append_finish() {
   ready_for_body_ = false;
   engine_.body_complete();
-  begin_patience();
   Ignore ignore;
   co_await write_output();
   co_await read_answers(ignore, true);
