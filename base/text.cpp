@@ -162,6 +162,30 @@ std::string human_duration(std::chrono::milliseconds d) {
   return fmt::format("{} h {:02} min", s / 3600, s / 60 % 60);
 }
 
+std::optional<std::chrono::milliseconds> stated_pause(std::string_view text) {
+  using namespace std::chrono_literals;
+  const std::string said = lower(text);
+  for (const std::string_view before :
+       {"backoff time:", "try again in ", "try again after ", "retry in ", "retry after "}) {
+    const auto found = said.find(before);
+    if (found == std::string::npos) continue;
+    std::string_view rest = trim(std::string_view(said).substr(found + before.size()));
+    std::int64_t n = 0;
+    std::size_t digits = 0;
+    for (; digits < rest.size() && rest[digits] >= '0' && rest[digits] <= '9'; ++digits)
+      n = std::min<std::int64_t>(n * 10 + (rest[digits] - '0'), 1'000'000'000);
+    if (digits == 0) continue;
+    rest = trim(rest.substr(digits));
+    std::chrono::milliseconds unit = 0ms;
+    if (rest.starts_with("ms") || rest.starts_with("milli")) unit = 1ms;
+    else if (rest.starts_with("s")) unit = 1s;
+    else if (rest.starts_with("min")) unit = 1min;
+    else if (rest.starts_with("hour")) unit = 1h;
+    if (unit != 0ms && n > 0) return std::min<std::chrono::milliseconds>(n * unit, 1h);
+  }
+  return std::nullopt;
+}
+
 std::string table(const std::vector<std::vector<std::string>>& rows, const std::vector<std::size_t>& right) {
   std::vector<std::size_t> w;
   for (const auto& r : rows) {

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -27,6 +28,10 @@ std::string human_octets(std::uint64_t octets);
 std::string human_count(std::uint64_t n);
 // "1 h 04 min", "3 min 20 s", "4.2 s".
 std::string human_duration(std::chrono::milliseconds d);
+// How long a server asks to be left alone, in whatever it said: "Suggested Backoff Time: 299961 milliseconds"
+// (Exchange), "try again in 5 minutes". Nothing: it does not say. At most an hour: nobody may stop us for ever (F18,
+// F25).
+std::optional<std::chrono::milliseconds> stated_pause(std::string_view text);
 // Columns wide enough for their longest cell; `right` lists the columns aligned to the right. Widths as a terminal
 // shows them.
 std::string table(const std::vector<std::vector<std::string>>& rows, const std::vector<std::size_t>& right);

@@ -36,7 +36,7 @@ constexpr const char* kBeyondLimit = "larger than the target takes";
 bool is_busy(const std::string& words) {
   for (const char* code : {"[UNAVAILABLE]", "[SERVERBUG]", "[INUSE]", "[LIMIT]", "[THROTTLED]"})
     if (words.find(code) != std::string::npos) return true;
-  return base::lower(words).find("try again") != std::string::npos;
+  return base::lower(words).find("try again") != std::string::npos || base::stated_pause(words);
 }
 
 bool is_system(const std::string& flag) { return flag.starts_with('\\'); }
@@ -485,7 +485,18 @@ asio::awaitable<void> MailboxLoader::find_elsewhere(std::vector<MessageRow> lost
   }
   co_await reopen();
   for (auto& row : lost) {
-    const std::string reason = "the server said it stored the message, and it is not to be found on the target";
+    std::string reason = "the server said it stored the message, and it is not to be found on the target";
+    // F39: one UID serves one row only, so the others of a merging server's equal messages end here.
+    if (row.e1) {
+      auto query = [id = mailbox_.id, e1 = *row.e1, e1x = row.e1x](Db& db) {
+        return state::sent_with(db, id, e1, e1x);
+      };
+      const auto twins = co_await context_.store.run(std::move(query));
+      if (!twins.empty() && twins.front().target_uid.value != 0)
+        reason += fmt::format(
+            "; UID {} there is an equal message of this mailbox: the target keeps one of several equal ones",
+            twins.front().target_uid.value);
+    }
     std::string octets;
     if (row.validity == mailbox_.uid_validity) {
       std::vector<imap::ReadMessage> read;

@@ -75,7 +75,7 @@ Refusal classify(const imap::StatusLine& answer) {
   if (code == "TRYCREATE" || code == "NONEXISTENT") return Refusal::no_mailbox;
   if (code == "NOPERM" || code == "READ-ONLY" || (code.empty() && says("read-only"))) return Refusal::not_permitted;
   if (code == "UNAVAILABLE" || code == "INUSE" || code == "SERVERBUG" || code == "THROTTLED" || code == "LIMIT" ||
-      says("suggested backoff") || says("try again"))
+      base::stated_pause(answer.text) || says("suggested backoff") || says("try again"))
     return Refusal::busy;
   if (answer.status == imap::Status::bad || says("keyword") || says("flag") || says(" date") || says("date-time"))
     return Refusal::flags_or_date;

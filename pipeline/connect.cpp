@@ -22,6 +22,7 @@ constexpr int kPauseAfterRefusals = 3;  // F26: servers lock out who guesses
 constexpr int kStopAfterRefusals = 10;
 constexpr auto kPause = 5s;
 constexpr int kAttempts = 5;
+constexpr auto kOften = 1s;       // how often a long pause looks whether it was interrupted
 constexpr int kUnreachable = 12;  // connections in a row that came to nothing: long enough for a server to restart
 }  // namespace
 
@@ -141,6 +142,8 @@ asio::awaitable<std::unique_ptr<imap::Session>> Migration::open_session_once(Sid
   options.user = source ? c.source_login : c.target_login;
   options.password = source ? c.source_password : c.target_password;
   options.access = access;
+  options.clock = &clock_;
+  options.rest = [this, address](std::chrono::milliseconds d) { return rest(address, d); };
   if (settings_.verbose)
     options.trace = [log = log_, tag = fmt::format("{} {}", source ? "source" : "target", address)](
                         const std::string& line) { log->debug("{} {}", tag, line); };
@@ -176,6 +179,19 @@ asio::awaitable<std::unique_ptr<imap::Session>> Migration::open_session_once(Sid
   l.unreachable_in_a_row = 0;
   l.any_taken = true;
   co_return session;
+}
+
+asio::awaitable<void> Migration::rest(std::string address, std::chrono::milliseconds d) {
+  log_->warn("{}: waiting {} because the server asked.", address, base::human_duration(d));
+  progress_.waiting = fmt::format("{} because the server asked ({})", base::human_duration(d), address);
+  co_await sleep_unless_stopped(d);
+  progress_.waiting.clear();
+}
+
+asio::awaitable<void> Migration::sleep_unless_stopped(std::chrono::milliseconds d) {
+  const auto until = clock_.now() + d;
+  while (!stopping_ && clock_.now() < until)
+    co_await clock_.sleep(std::min<std::chrono::milliseconds>(kOften, until - clock_.now()));
 }
 
 asio::awaitable<void> Migration::worker(std::vector<state::AccountRow>* queue,
@@ -223,15 +239,19 @@ asio::awaitable<std::string> Migration::supervise(std::string address, std::func
     const bool again = error->remedy == Remedy::reconnect || error->remedy == Remedy::retry_later;
     if (progress_.load.settled != before) attempt = 1;  // it gets on, if slowly
     before = progress_.load.settled;
+    const auto asked = base::stated_pause(error->text);
+    if (asked) --attempt;  // it will have us back: no reason to give the account up
     if (!again || attempt >= kAttempts || ++tries >= 10 * kAttempts || stopping_) {
       log_->error("{}: {}", address, error->text);
       co_return error->text;
     }
-    const auto pause = std::chrono::milliseconds(500 << attempt) * (error->remedy == Remedy::retry_later ? 5 : 1);
-    log_->warn("{}: {} Trying again in {}.", address, error->text, base::human_duration(pause));
+    const auto own = std::chrono::milliseconds(500 << attempt) * (error->remedy == Remedy::retry_later ? 5 : 1);
+    const auto pause = std::max(own, asked.value_or(own));
+    const char* because = asked && *asked >= own ? " because the server asked" : "";
+    log_->warn("{}: {} Trying again in {}{}.", address, error->text, base::human_duration(pause), because);
     progress_.waiting =
-        fmt::format("{} before {} is tried again: {}", base::human_duration(pause), address, error->text);
-    co_await clock_.sleep(pause);
+        fmt::format("{}{} before {} is tried again: {}", base::human_duration(pause), because, address, error->text);
+    co_await sleep_unless_stopped(pause);
     progress_.waiting.clear();
   }
 }

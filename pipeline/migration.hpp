@@ -142,6 +142,9 @@ class Migration {
   void drop_new_password(const std::string& address);
   void read_new_passwords();
   boost::asio::awaitable<void> wait_before_log_in(Side side);
+  // As long as a server asked for (F25).
+  boost::asio::awaitable<void> rest(std::string address, std::chrono::milliseconds d);
+  boost::asio::awaitable<void> sleep_unless_stopped(std::chrono::milliseconds d);
   boost::asio::awaitable<void> for_each_account(std::vector<state::AccountRow> accounts,
                                                 std::function<boost::asio::awaitable<void>(state::AccountRow)> work);
   boost::asio::awaitable<void> worker(std::vector<state::AccountRow>* queue,

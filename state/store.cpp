@@ -53,8 +53,10 @@ std::string prepare(const std::string& directory, Store::Mode mode) {
                     "of the folder above it, or give another one with --state DIR.",
                     directory, std::strerror(why)));
   struct statfs fs {};
-  // WAL needs shared memory and honest locks, which network file systems do not give.
-  static constexpr std::uint32_t kNetwork[] = {0x6969, 0xFF534D42, 0xFE534D42, 0x517B, 0x01021997};
+  // WAL needs shared memory and honest locks, which network file systems do not give: NFS, CIFS, SMB2, SMB, 9P, Ceph,
+  // AFS.
+  static constexpr std::uint32_t kNetwork[] = {0x6969,     0xFF534D42, 0xFE534D42, 0x517B,
+                                               0x01021997, 0x00C36400, 0x5346414F};
   if (statfs(directory.c_str(), &fs) == 0)
     for (const auto magic : kNetwork)
       if (static_cast<std::uint32_t>(fs.f_type) == magic)

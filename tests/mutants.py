@@ -18,6 +18,7 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LOADER, STAGE, READER, LEDGER = "load/mailbox_loader.cpp", "pipeline/load_stage.cpp", "imap/client/reader.cpp", "state/ledger.cpp"
+SESSION = "imap/client/session.cpp"
 
 # name: (file, what stands there, what stands there instead, test binary, tests of which one at least must fail)
 MUTANTS = {
@@ -53,6 +54,17 @@ MUTANTS = {
     "copies of what is gone not listed": (LEDGER, "state=5 AND attempts>0", "state=5 AND attempts<0", "test_load", "Contract.ZombieOfWhatTheSourceDeleted*"),
     "UID ranges left open": ("imap/protocol/uid_set.cpp", "out += ':' + std::to_string(r.last.value);", 'out += ":*";', "test_load",
                              "Contract.PlainMigrationIsCompleteVerifiedAndIdempotent"),
+    "a server that talks for ever waited for": (SESSION, "else if (clock().now() - waiting_since_ >= patience)", "else if (false)", "test_imap", "Session.ACommandThatNeverEnds*"),
+    "a greeting that drips waited for": (SESSION, "      mind_patience();\n      const auto n", "      const auto n", "test_imap", "Session.AGreetingThatDrips*"),
+    "any talk taken for progress": (SESSION, "if (sink.carries_mail() && !sink.asked_for(*u))", "if (false)", "test_imap", "Session.ACommandThatNeverEnds*"),
+    "a list taken for mail": (SESSION, "if (progress) progress_ +=", "progress_ +=", "test_imap", "Session.ACommandThatNeverEnds*"),
+    "slow mail not taken for progress": (SESSION, "if (progress_ >= kProgress) begin_patience();", "if (false) begin_patience();", "test_imap", "Session.ABodyThatComesSlowly*"),
+    "the other server's time counted": (SESSION, "waiting_since_ += clock().now() - began;", "", "test_imap", "Session.TimeThatTheOtherServer*"),
+    "an APPEND's answer not waited for from its last octet on": (SESSION, "  begin_patience();\n}\n\nasio::awaitable<void> Session::read_answers", "}\n\nasio::awaitable<void> Session::read_answers", "test_imap", "Session.TheAnswerToAnAppend*"),
+    "a stated pause not made": (SESSION, "pause_ = std::max(pause_, *pause);", "pause_ = *pause - *pause;", "test_imap", "Session.APauseThatTheServer*"),
+    "state on a network file system": ("state/store.cpp", "if (static_cast<std::uint32_t>(fs.f_type) == magic)", "if (false)", "test_state", "StateFolder.OnANetwork*"),
+    "a clock set to 1970 believed": ("imap/protocol/date_time.cpp", "std::max(now, kAtLeast)", "now", "test_load", "Contract.AClockOnTheWall*"),
+    "merging not told": (LOADER, "if (!twins.empty())\n        reason +=", "if (false)\n        reason +=", "test_load", "Contract.OfMessagesThatTheTargetMerges*"),
     "read-only not enforced": ("imap/protocol/engine.cpp", "access_ == Access::read_only &&", "false &&", "test_imap", "Engine.ReadOnly*"),
     "streamed body stored before its E1 is durable": (LOADER, "  co_await context_.store.run(std::move(save));\n  const auto started", "  const auto started", "test_load",
                                                       "Contract.SourceThatDeletesAfterTheWindowLeftLeavesNoEndlessPending"),

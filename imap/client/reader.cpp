@@ -30,6 +30,11 @@ Fetched* fetched(const Session& session, Untagged& response) {
   return std::get_if<Fetched>(&response);
 }
 
+bool has_body(const Untagged& response) {
+  const auto* f = std::get_if<Fetched>(&response);
+  return f != nullptr && f->body != BodyKind::absent;
+}
+
 Envelope envelope_of(Fetched&& f) {
   Envelope e;
   e.uid = f.uid.value_or(Uid());
@@ -58,6 +63,11 @@ class ListSink final : public Sink {
     if (++count > session_.exists() + kSlack)
       throw untrustworthy(session_, "the server lists more messages than it has");
     found_.push_back(envelope_of(std::move(*f)));
+  }
+  bool carries_mail() const override { return true; }
+  bool asked_for(const Untagged& response) const override {
+    const auto* f = std::get_if<Fetched>(&response);
+    return f != nullptr && f->uid && (f->size || !with_flags_);
   }
   bool full() const override { return found_.size() >= chunk_; }
   asio::awaitable<void> drain() override {
@@ -107,6 +117,8 @@ class BodySink final : public Sink {
     m.found = octets.empty() ? BodyFound::empty : BodyFound::whole;
     if (keep_ == Keep::octets) m.octets = std::move(octets);
   }
+  bool carries_mail() const override { return true; }
+  bool asked_for(const Untagged& response) const override { return has_body(response); }
   asio::awaitable<void> large_begin(std::uint64_t n) override {
     large_.emplace(e1x_);
     announced_ = n;
@@ -141,6 +153,8 @@ class StreamSink final : public Sink {
     body_ = f->body;
     parsed_ = true;
   }
+  bool carries_mail() const override { return true; }
+  bool asked_for(const Untagged& response) const override { return has_body(response); }
   // A small body is handed on as soon as it is parsed.
   bool full() const override { return !small_.empty(); }
   asio::awaitable<void> drain() override {

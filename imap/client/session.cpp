@@ -79,7 +79,8 @@ bool is_transient(const StatusLine& line) {
   const std::string text = base::lower(line.text);
   return c == "UNAVAILABLE" || c == "INUSE" || c == "LIMIT" || c == "SERVERBUG" || c == "THROTTLED" ||
          text.find("maximum number of connections") != std::string::npos ||
-         text.find("too many") != std::string::npos || text.find("try again") != std::string::npos;
+         text.find("too many") != std::string::npos || text.find("try again") != std::string::npos ||
+         base::stated_pause(line.text);
 }
 
 }  // namespace
@@ -97,6 +98,7 @@ asio::awaitable<std::unique_ptr<Session>> Session::open(Dialer& dialer, SessionO
   refuse_cleartext(endpoint);
   auto transport = co_await dialer.dial(endpoint);
   std::unique_ptr<Session> session(new Session(std::move(options), std::move(transport)));
+  session->begin_patience();
   co_await session->begin();
   co_await session->log_in();
   co_return session;
@@ -118,7 +120,38 @@ void Session::note(StatusLine line) {
 
 void Session::submit(Command command) {
   if (options_.trace) options_.trace("C: " + command.trace());
+  if (engine_.idle()) begin_patience();
   engine_.submit(std::move(command));
+}
+
+asio::awaitable<void> Session::rest() {
+  const auto pause = std::exchange(pause_, std::chrono::milliseconds(0));
+  if (pause.count() > 0 && options_.rest) co_await options_.rest(pause);
+}
+
+void Session::hear_pause(const StatusLine& line) {
+  if (const auto pause = base::stated_pause(line.text)) pause_ = std::max(pause_, *pause);
+}
+
+void Session::begin_patience() {
+  waiting_since_ = clock().now();
+  progress_ = 0;
+}
+
+void Session::mind_patience() {
+  const auto patience = kPatience * options_.endpoint.silence;
+  if (progress_ >= kProgress) begin_patience();
+  else if (clock().now() - waiting_since_ >= patience)
+    throw lost(
+        fmt::format("The server sends something now and then, but has not got on within {}; the connection is "
+                    "given up.",
+                    base::human_duration(patience)));
+}
+
+void Session::feed(std::size_t octets, bool progress) {
+  engine_.feed({inbox_.data(), octets});
+  fed_ += octets;
+  if (progress) progress_ += static_cast<std::int64_t>(octets);
 }
 
 asio::awaitable<void> Session::begin() {
@@ -127,8 +160,9 @@ asio::awaitable<void> Session::begin() {
   while (!greeting) {
     auto event = base::or_throw(engine_.next());
     if (!event) {
+      mind_patience();
       const auto n = co_await transport_->read_some(asio::buffer(inbox_));
-      engine_.feed({inbox_.data(), n});
+      feed(n, false);
       continue;
     }
     auto* u = std::get_if<Untagged>(&*event);
@@ -184,6 +218,7 @@ void Session::mask(StatusLine& line) const {
 }
 
 asio::awaitable<Answer> Session::run_challenged(Command command, std::function<std::string(std::string_view)> reply) {
+  co_await rest();
   submit(std::move(command));
   Ignore ignore;
   challenge_.reset();
@@ -288,8 +323,26 @@ asio::awaitable<void> Session::log_in() {
 }
 
 asio::awaitable<void> Session::write_output() {
+  // In parts: each that has left shows that the server still takes what it is given.
+  std::vector<std::string_view> part;
+  std::int64_t octets = 0;
   auto pieces = engine_.output();
-  if (!pieces.empty()) co_await transport_->write_all(std::move(pieces));
+  for (auto piece : pieces) {
+    while (!piece.empty()) {
+      part.push_back(piece.substr(0, static_cast<std::size_t>(kProgress - octets)));
+      octets += static_cast<std::int64_t>(part.back().size());
+      piece.remove_prefix(part.back().size());
+      if (octets < kProgress) continue;
+      co_await transport_->write_all(std::move(part));
+      begin_patience();
+      part.clear();
+      octets = 0;
+    }
+  }
+  if (!part.empty()) {
+    co_await transport_->write_all(std::move(part));
+    begin_patience();
+  }
   engine_.written();
 }
 
@@ -299,23 +352,35 @@ asio::awaitable<void> Session::read_answers(Sink& sink, bool until_idle) {
     if (!event) throw lost(event.error().text);
     if (!*event) {
       if (engine_.idle() || ready_for_body_ || challenge_ || (!until_idle && engine_.output_pending())) co_return;
+      mind_patience();
       std::size_t n = 0;
       try {
         n = co_await transport_->read_some(asio::buffer(inbox_));
       } catch (const base::Failed& f) {
         throw lost(f.error.text);
       }
-      engine_.feed({inbox_.data(), n});
+      feed(n, sink.carries_mail());
       continue;
     }
+    // What the sink does meanwhile, such as wait for the store or for another server, is not this server's delay.
+    const auto began = clock().now();
     if (auto* u = std::get_if<Untagged>(&**event)) {
-      if (auto* line = std::get_if<StatusLine>(u)) note(*line);
+      const auto position = fed_ - engine_.unread();
+      const auto size = position - std::exchange(response_began_, position);
+      if (sink.carries_mail() && !sink.asked_for(*u)) progress_ -= static_cast<std::int64_t>(size);
+      if (auto* line = std::get_if<StatusLine>(u)) {
+        hear_pause(*line);
+        note(*line);
+      }
       if (auto* e = std::get_if<Exists>(u)) exists_ = e->count;
       sink.untagged(std::move(*u));
       if (sink.full()) co_await sink.drain();
     } else if (auto* a = std::get_if<Answer>(&**event)) {
       if (options_.trace)
         options_.trace("S: " + (logging_in_ ? std::string(a->ok() ? "OK" : "NO") + " ***" : a->tagged.verbatim()));
+      response_began_ = fed_ - engine_.unread();
+      hear_pause(a->tagged);
+      begin_patience();
       if (sharing_.empty()) {
         answers_.push_back(std::move(*a));
       } else {
@@ -338,6 +403,7 @@ asio::awaitable<void> Session::read_answers(Sink& sink, bool until_idle) {
     } else {
       challenge_ = std::move(std::get<Challenge>(**event).text);
     }
+    waiting_since_ += clock().now() - began;
   }
 }
 
@@ -420,6 +486,7 @@ asio::awaitable<std::vector<Answer>> Session::exchange_shared(std::vector<Comman
 }
 
 asio::awaitable<Answer> Session::run(Command command, Sink& sink) {
+  if (command.verb() != Verb::logout) co_await rest();
   submit(std::move(command));
   co_await write_output();
   co_await read_answers(sink, false);
@@ -482,6 +549,7 @@ asio::awaitable<std::vector<base::Result<StatusItem>>> Session::statuses(std::ve
   for (std::size_t i = 0; i < mailboxes.size(); i += at_once) {
     const std::size_t n = std::min(at_once, mailboxes.size() - i);
     Collect<StatusItem> sink;
+    co_await rest();
     for (std::size_t k = 0; k < n; ++k) submit(std::move(Command(Verb::status).string(mailboxes[i + k]).word(items)));
     auto answers = co_await exchange(sink);
     std::size_t next = 0;
@@ -574,6 +642,7 @@ void add_item(Command& command, const AppendItem& item) {
 }  // namespace
 
 asio::awaitable<std::vector<Answer>> Session::append_all(std::vector<Command> commands) {
+  co_await rest();
   if (appends_share()) co_return co_await exchange_shared(std::move(commands));
   Ignore ignore;
   std::vector<Answer> out;
@@ -615,6 +684,7 @@ asio::awaitable<std::optional<Answer>> Session::append_begin(const std::string& 
   add_item(command, item);
   command.streamed_body(octets);
   ready_for_body_ = false;
+  co_await rest();
   submit(std::move(command));
   Ignore ignore;
   auto answers = co_await exchange(ignore);

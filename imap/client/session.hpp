@@ -18,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "base/clock.hpp"
 #include "base/result.hpp"
 #include "base/secret.hpp"
 #include "base/tasks.hpp"
@@ -35,6 +36,9 @@ struct SessionOptions {
   base::Secret master_password;  // not empty: X-MASTERAUTH with it, then X-SETUSER user (Kerio Connect)
   Access access = Access::read_only;
   std::function<void(const std::string&)> trace;  // "C: ..." and "S: ..."; may be empty
+  base::Clock* clock = nullptr;                   // nothing: the system's
+  // The server asked to be left alone for so long (F25): called before the next command. Empty: nobody waits.
+  std::function<boost::asio::awaitable<void>(std::chrono::milliseconds)> rest;
 };
 
 // What SELECT or EXAMINE said (RFC 3501 §6.3.1).
@@ -53,6 +57,9 @@ class Sink {
  public:
   virtual ~Sink() = default;
   virtual void untagged(Untagged&& response) = 0;
+  // Mail is on its way: octets count as progress (F18), but for those of responses nobody asked for.
+  virtual bool carries_mail() const { return false; }
+  virtual bool asked_for(const Untagged&) const { return true; }
   virtual bool full() const { return false; }
   virtual boost::asio::awaitable<void> drain() { co_return; }
   // A body too large to hold; the Fetched that follows says BodyKind::streamed. Ignored by default.
@@ -151,6 +158,14 @@ class Session {
   boost::asio::awaitable<void> read_all_or_close(Sink& sink);
   boost::asio::awaitable<std::vector<ListItem>> list_all(Verb verb, const char* what);
   void submit(Command command);
+  // Waits as long as the server asked for, if it did. Before every command but LOGOUT.
+  boost::asio::awaitable<void> rest();
+  void hear_pause(const StatusLine& line);
+  // F18, see kPatience. Before each wait for the server: throws if it has had its time.
+  void begin_patience();
+  void mind_patience();
+  void feed(std::size_t octets, bool progress);
+  base::Clock& clock() { return options_.clock != nullptr ? *options_.clock : system_clock_; }
   void note(StatusLine line);
   std::string without_password(std::string text) const;
   void mask(StatusLine& line) const;
@@ -175,6 +190,11 @@ class Session {
   Part* leader_ = nullptr;     // reads
   base::Signal shared_;
   std::exception_ptr dead_;
+  base::SystemClock system_clock_;
+  std::chrono::milliseconds pause_{0};          // asked for by the server, before the next command
+  std::chrono::milliseconds waiting_since_;     // on the clock; later by what was not the server's doing
+  std::int64_t progress_ = 0;                   // octets since then; below 0: much came that nobody had asked for
+  std::uint64_t fed_ = 0, response_began_ = 0;  // octets of this connection
 };
 
 }  // namespace imap

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 
@@ -121,6 +122,10 @@ std::optional<DateTime> parse_rfc5322_date(std::string_view text) {
   return make(year, *mo, *d, words[3], z);
 }
 
-bool storable(const DateTime& d, std::int64_t now) { return d.unix_seconds > 0 && d.unix_seconds <= now + 2 * 86400; }
+bool storable(const DateTime& d, std::int64_t now) {
+  // F9: a machine whose clock lost its battery thinks it is 1970, and all mail would come from the future.
+  constexpr std::int64_t kAtLeast = 1'767'225'600;  // 2026-01-01
+  return d.unix_seconds > 0 && d.unix_seconds <= std::max(now, kAtLeast) + 2 * 86400;
+}
 
 }  // namespace imap

@@ -69,6 +69,7 @@ class Engine {
   bool output_pending() const;
   // A "+" must come before everything queued can leave.
   bool needs_continuation() const;
+  std::size_t unread() const { return framer_.unread(); }
   bool holds_octets() const { return framer_.holds_octets(); }
 
  private:

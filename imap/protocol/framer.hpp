@@ -44,6 +44,8 @@ class Framer {
   void feed(std::string_view octets);
   // The next frame, nothing if more octets are needed, or an error that ends the session.
   base::Result<std::optional<Frame>> next();
+  // Octets that were fed and belong to no frame or literal yet.
+  std::size_t unread() const { return in_.size() - at_; }
   // Octets were fed that no frame has used yet (must be false when STARTTLS switches, S2).
   bool holds_octets() const { return at_ < in_.size() || !now_.text.empty() || in_literal_; }
 

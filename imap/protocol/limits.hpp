@@ -14,4 +14,10 @@ struct Limits {
   int depth = 32;                                     // nested parentheses
 };
 
+// F18: a server may not hold us by merely showing that it lives. Counted while we wait for it, and never while it waits
+// for us: within kPatience times Endpoint::silence a command must end, or a FETCH bring so many octets of what it asked
+// for (at 300 s: 36 octets a second), or as many of ours must have left.
+constexpr int kPatience = 6;
+constexpr std::int64_t kProgress = 64 * 1024;
+
 }  // namespace imap

@@ -249,7 +249,10 @@ CommandLine parse_command_line(int argc, char** argv) {
                  "Seconds to wait, after a lost answer, for what the target may still store (default 10)")
       ->group(g)
       ->check(CLI::Range(0.0, 86400.0));
-  app.add_option("--timeout", timeout, "Seconds of silence after which a connection is given up (default 300)")
+  app.add_option(
+         "--timeout", timeout,
+         "Seconds of silence after which a connection is given up (default 300); after six times as long one that "
+         "does not get on")
       ->group(g)
       ->check(CLI::Range(1, 86400));
   app.add_flag("--allow-cleartext", allow_cleartext, "Allow connections without TLS to other machines")->group(g);

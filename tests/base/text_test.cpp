@@ -19,6 +19,18 @@ TEST(Masked, TheSecretIsGoneWhereverItStandsAndNothingElse) {
   EXPECT_EQ(base::masked("a * b", "*"), "a *** b") << "and it ends";
 }
 
+TEST(StatedPause, IsReadFromWhateverAServerSaysAndIsNeverLongerThanAnHour) {  // F25
+  using namespace std::chrono_literals;
+  EXPECT_EQ(base::stated_pause("Request is throttled. Suggested Backoff Time: 299961 milliseconds"), 299961ms);
+  EXPECT_EQ(base::stated_pause("SUGGESTED BACKOFF TIME:5ms"), 5ms);
+  EXPECT_EQ(base::stated_pause("Too many log-ins, try again in 4 minutes."), 4min);
+  EXPECT_EQ(base::stated_pause("Server busy; retry after 30s"), 30s);
+  EXPECT_EQ(base::stated_pause("Try again in 99999999999999999999 hours"), 1h);
+  for (const char* none : {"", "try again later", "try again in a minute", "Backoff Time: soon",
+                           "retry after 0 seconds", "try again in 5", "try again in 5 moons"})
+    EXPECT_FALSE(base::stated_pause(none)) << none;
+}
+
 TEST(Glob, StarsAndQuestionMarksMatchTheWholeTextWithoutRegardToCase) {
   EXPECT_TRUE(base::glob_match("*@north.example", "Jane@North.example"));
   EXPECT_TRUE(base::glob_match("j?ne@*", "jane@x"));

@@ -2,7 +2,7 @@
 
 strace counts the calls and makes the faults. It counts each thread by itself: the network has one, the store another, and what
 both do is hit first in the one that is further ahead. SYSCALL_SWEEP=all tries every call instead of a sample."""
-import json, os, re, shutil, sqlite3, subprocess, sys
+import os, re, shutil, subprocess, sys
 import support
 from tries import Tries
 
@@ -41,24 +41,6 @@ class Syscalls(Tries):
             busiest[call] = max(times, busiest.get(call, 0))
         self.next_try()
         return busiest
-
-    def expect_all_well(self, when):
-        """The judge's verdict on this try's accounts, and books added up here rather than by the program."""
-        verdict = self.verdict()
-        self.assertTrue(verdict["clean"], f"{when}: {json.dumps(verdict, indent=1)[:3000]}")
-        db = sqlite3.connect(self.state / "state.db")
-        try:
-            one = lambda sql: db.execute(sql).fetchone()[0]
-            self.assertEqual(one("PRAGMA integrity_check"), "ok", when)
-            inventory, bound, gone, excluded, quarantined, pending = db.execute(
-                "SELECT count(*), sum(state IN (3,4)), sum(state=5), sum(state=6), sum(state=7), sum(state IN (0,1,2)) FROM message").fetchone()
-            self.assertEqual(inventory, bound + gone + excluded + quarantined + pending, when)
-            self.assertEqual((inventory, bound, pending), (verdict["source_messages"], verdict["target_messages"], 0), when)
-            self.assertEqual(one("SELECT count(*) FROM intent"), 0, when)
-            self.assertEqual(one("SELECT count(DISTINCT mailbox || ' ' || target_uid) FROM message"), bound, when)
-            self.assertEqual(one("SELECT count(*) FROM surplus"), 0, when)
-        finally:
-            db.close()
 
     def resume(self, when):
         r = subprocess.run([str(a) for a in self.argv("run", "--settle", 0.5, "--quiet")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=120)

@@ -8,6 +8,7 @@
 #include <boost/asio/io_context.hpp>
 #include <cstring>
 
+#include "base/text.hpp"
 #include "imap/client/reader.hpp"
 
 namespace imap {
@@ -21,22 +22,39 @@ struct Rule {
   std::string verb, reply;
 };
 
+class Ticking final : public base::Clock {
+ public:
+  std::chrono::milliseconds now() override { return at; }
+  std::int64_t unix_seconds() override { return 0; }
+  asio::awaitable<void> sleep(std::chrono::milliseconds d) override {
+    at += d;
+    co_return;
+  }
+  std::chrono::milliseconds at{0};
+};
+
 struct Wire {
   std::string greeting = "* OK ready\r\n";
   std::vector<Rule> rules;
   std::string sent;  // all octets of the client
   bool tls = false;
   std::string after_tls_asked;  // extra octets right behind the OK of STARTTLS
+  std::size_t piece = 3;        // octets of one read
+  std::string for_ever;         // when there is nothing else to say
+  Ticking* clock = nullptr;     // moves by `each` with every read
+  std::chrono::milliseconds each{1000};
 };
 
 class Scripted final : public Transport {
  public:
   explicit Scripted(Wire& wire) : w_(wire) { out_ = w_.greeting; }
   asio::awaitable<std::size_t> read_some(asio::mutable_buffer into) override {
+    if (w_.clock != nullptr) w_.clock->at += w_.each;
+    if (out_.empty() && (w_.clock == nullptr || w_.clock->at < std::chrono::hours(48))) out_ = w_.for_ever;
     if (out_.empty())
       throw base::Failed(
           {base::Scope::account, base::Remedy::reconnect, "The connection was lost: nothing was heard."});
-    const auto n = std::min<std::size_t>({into.size(), out_.size(), 3});  // small pieces
+    const auto n = std::min<std::size_t>({into.size(), out_.size(), w_.piece});
     // What arrives in one segment with the OK of STARTTLS must arrive together.
     const auto take = w_.after_tls_asked.empty() ? n : std::min(into.size(), out_.size());
     std::memcpy(into.data(), out_.data(), take);
@@ -374,6 +392,180 @@ TEST(Reader, ListsAreClosedAscendingAndWithinWhatWasAsked) {
   EXPECT_TRUE(list("* 1 FETCH (UID 10 RFC822.SIZE 7)\r\n%t OK\r\n", &sent).second) << "beyond the range";
   EXPECT_TRUE(list("* 1 FETCH (UID 5 RFC822.SIZE 7)\r\n* 2 FETCH (UID 5 RFC822.SIZE 7)\r\n%t OK\r\n", &sent).second)
       << "twice";
+}
+
+// ---- F18: a server that only shows that it lives ----
+
+constexpr auto kPatienceNow = std::chrono::seconds(300 * kPatience);
+
+struct Slow {
+  Slow() {
+    wire.rules = {
+        kCapability, kLogin, {"EXAMINE", "* 1 EXISTS\r\n* OK [UIDVALIDITY 7] v\r\n* OK [UIDNEXT 9] n\r\n%t OK in\r\n"}};
+    wire.clock = &clock;
+    wire.each = std::chrono::milliseconds(1);
+    settings.clock = &clock;
+    settings.access = Access::read_write;
+  }
+  // What a FETCH of UID 8 ends with: an error, or what was found.
+  std::string fetch() {
+    std::string found;
+    const auto r = with_session(wire, settings, [&](Session& s) -> asio::awaitable<void> {
+      auto opened = co_await s.examine("INBOX");
+      wire.each = each;
+      began = clock.at;
+      std::vector<base::Uid> uids(1, base::Uid(8));
+      auto got = co_await read_messages(s, std::move(uids), Keep::octets, base::Fingerprinter::E1x::if_8bit);
+      found = std::to_string(got.front().octets.size());
+    });
+    took = clock.at - began;
+    return r.error ? r.error->text : found;
+  }
+  Ticking clock;
+  Wire wire;
+  SessionOptions settings = options();
+  std::chrono::milliseconds each{1000}, began{0}, took{0};
+};
+
+TEST(Session, ACommandThatNeverEndsIsGivenUpHoweverMuchTheServerTalks) {
+  for (const char* talk : {"* OK Still here\r\n", "* 1 EXISTS\r\n", "* 1 FETCH (FLAGS (\\Seen))\r\n", "x",
+                           "* 1 FETCH (UID 8 BODY[HEADER] {5}\r\nabcde)\r\n"}) {
+    Slow w;
+    w.wire.piece = 1000;
+    for (int i = 0; i < 20; ++i) w.wire.for_ever += talk;  // octets enough, were they wanted
+    const auto error = w.fetch();
+    EXPECT_NE(error.find("has not got on within 30 min"), std::string::npos) << talk << ": " << error;
+    EXPECT_LE(w.took, 2 * kPatienceNow) << talk;
+  }
+  Slow listing;  // a list of mailboxes carries no mail: it has to end
+  listing.wire.piece = 1000;
+  for (int i = 0; i < 20; ++i) listing.wire.for_ever += "* LIST () \"/\" a\r\n";
+  const auto r = with_session(listing.wire, listing.settings, [&](Session& s) -> asio::awaitable<void> {
+    listing.wire.each = std::chrono::seconds(1);
+    co_await s.list();
+  });
+  ASSERT_TRUE(r.error);
+  EXPECT_EQ(r.error->remedy, base::Remedy::reconnect);
+  EXPECT_NE(r.error->text.find("has not got on"), std::string::npos) << r.error->text;
+}
+
+TEST(Session, AGreetingThatDripsIsGivenUp) {
+  Slow w;
+  w.wire.each = std::chrono::seconds(20);
+  w.wire.greeting = "* OK " + std::string(1000, 'x');
+  w.wire.for_ever = "x";
+  const auto r = open(w.wire, w.settings);
+  ASSERT_TRUE(r.error);
+  EXPECT_NE(r.error->text.find("has not got on"), std::string::npos) << r.error->text;
+}
+
+TEST(Session, ABodyThatComesSlowlyButComesIsWaitedFor) {     // F17
+  for (const std::size_t octets : {300'000u, 3'000'000u}) {  // kept, and in chunks
+    Slow w;
+    w.wire.piece = 300;
+    w.each = std::chrono::seconds(6);  // 50 octets a second
+    w.wire.rules.push_back({"UID FETCH", "* 1 FETCH (UID 8 FLAGS () BODY[] {" + std::to_string(octets) + "}\r\n" +
+                                             std::string(octets, 'a') + ")\r\n%t OK done\r\n"});
+    EXPECT_EQ(w.fetch(), octets > 1'000'000 ? "0" : std::to_string(octets));
+    EXPECT_GT(w.took, 2 * kPatienceNow);
+  }
+  Slow dripping;  // the same at an octet a second
+  dripping.wire.piece = 300;
+  dripping.each = std::chrono::seconds(300);
+  dripping.wire.rules.push_back({"UID FETCH", "* 1 FETCH (UID 8 FLAGS () BODY[] {300000}\r\n" +
+                                                  std::string(300'000, 'a') + ")\r\n%t OK done\r\n"});
+  EXPECT_NE(dripping.fetch().find("has not got on"), std::string::npos);
+}
+
+// What a receiver does with a piece may take as long as it likes.
+class Sleeper final : public BodyReceiver {
+ public:
+  explicit Sleeper(Ticking& clock) : clock_(clock) {}
+  asio::awaitable<bool> begin(base::Octets) override { co_return true; }
+  asio::awaitable<void> chunk(std::string_view) override {
+    clock_.at += std::chrono::minutes(1);
+    co_return;
+  }
+
+ private:
+  Ticking& clock_;
+};
+
+TEST(Session, TimeThatTheOtherServerTakesIsNotThisOnes) {
+  Slow w;
+  w.wire.rules.push_back(
+      {"UID FETCH", "* 1 FETCH (UID 8 BODY[] {1200000}\r\n" + std::string(1'200'000, 'a') + ")\r\n%t OK done\r\n"});
+  w.wire.piece = 1000;
+  Sleeper receiver(w.clock);
+  auto found = BodyFound::vanished;
+  const auto r = with_session(w.wire, w.settings, [&](Session& s) -> asio::awaitable<void> {
+    auto opened = co_await s.examine("INBOX");
+    const auto got = co_await stream_message(s, base::Uid(8), receiver, base::Fingerprinter::E1x::if_8bit);
+    found = got.found;
+  });
+  EXPECT_FALSE(r.error) << r.error->text;
+  EXPECT_EQ(found, BodyFound::whole);
+}
+
+TEST(Session, TheAnswerToAnAppendIsWaitedForAsLongAsAnyOtherFromItsLastOctetOn) {
+  Slow w;
+  w.wire.for_ever = "* OK Scanning for viruses\r\n";
+  const std::string body(300'000, 'b');
+  std::chrono::milliseconds began{0};
+  const auto r = with_session(w.wire, w.settings, [&](Session& s) -> asio::awaitable<void> {
+    w.wire.rules.push_back({"APPEND", "+ go\r\n"});
+    AppendItem item;
+    const auto refused = co_await s.append_begin("INBOX", item, body.size());
+    EXPECT_FALSE(refused);
+    co_await s.append_write(body);
+    w.clock.at += std::chrono::hours(5);  // the source was slow
+    began = w.clock.at;
+    w.wire.each = std::chrono::seconds(1);
+    co_await s.append_finish();
+  });
+  ASSERT_TRUE(r.error);
+  EXPECT_GE(w.clock.at - began, kPatienceNow);
+  EXPECT_LE(w.clock.at - began, kPatienceNow + std::chrono::seconds(10));
+}
+
+// ---- F25 ----
+
+TEST(Session, APauseThatTheServerAsksForIsMadeBeforeTheNextCommandAndNotBeforeLogout) {
+  std::vector<std::chrono::milliseconds> rested;
+  auto o = options();
+  std::size_t sent_before = 0;
+  Wire wire;
+  o.rest = [&](std::chrono::milliseconds d) -> asio::awaitable<void> {
+    rested.push_back(d);
+    sent_before = wire.sent.size();
+    co_return;
+  };
+  wire.rules = {kCapability,
+                kLogin,
+                {"NOOP", "%t OK [THROTTLED] done. Suggested Backoff Time: 299961 milliseconds\r\n"},
+                {"LIST", "%t OK done\r\n"},
+                {"LOGOUT", "%t OK\r\n"}};
+  std::size_t after_noop = 0;
+  const auto r = with_session(wire, o, [&](Session& s) -> asio::awaitable<void> {
+    co_await s.noop();
+    after_noop = wire.sent.size();
+    co_await s.list();
+    co_await s.list();
+    co_await s.noop();
+    co_await s.logout();
+  });
+  ASSERT_FALSE(r.error) << r.error->text;
+  EXPECT_EQ(rested, std::vector<std::chrono::milliseconds>(1, std::chrono::milliseconds(299961)));
+  EXPECT_EQ(sent_before, after_noop);
+}
+
+TEST(Session, ALogInThatIsPutOffForAStatedTimeIsNoWrongPassword) {
+  Wire wire;
+  wire.rules = {kCapability, {"LOGIN", "%t NO Request is throttled. Suggested Backoff Time: 1000 milliseconds\r\n"}};
+  const auto r = open(wire);
+  ASSERT_TRUE(r.error);
+  EXPECT_EQ(r.error->remedy, base::Remedy::retry_later);
+  EXPECT_EQ(base::stated_pause(r.error->text), std::chrono::seconds(1));
 }
 
 }  // namespace

@@ -28,11 +28,12 @@ TEST(DateTime, WhatIsNoDateIsNotTakenForOne) {  // F36
 }
 
 TEST(DateTime, OnlyDatesThatServersStoreRightlyAreStorable) {
-  const std::int64_t now = 1'700'000'000;
+  const std::int64_t now = 1'800'000'000;
   EXPECT_FALSE(storable({0, 0}, now)) << "Cyrus and Courier take 0 for no date";
   EXPECT_FALSE(storable({-86400, 0}, now)) << "Dovecot makes 1969 into 2106";
   EXPECT_FALSE(storable({now + 3 * 86400, 0}, now)) << "Dovecot clamps the future";
   EXPECT_TRUE(storable({1, 0}, now));
+  EXPECT_TRUE(storable({1'700'000'000, 0}, 1000)) << "a clock that thinks it is 1970";
 }
 
 TEST(DateTime, HeaderDatesOfOldAreUnderstood) {

@@ -112,6 +112,48 @@ TEST_F(Contract, EqualCopiesAreCopiedCountWise) {  // F38
   w.expect_equal("after one of five was lost with the state");
 }
 
+TEST_F(Contract, OfMessagesThatTheTargetMergesOneIsBoundAndEachOtherIsReported) {  // F39, I3
+  for (const bool uidplus : {true, false}) {
+    World world;
+    if (!uidplus) world.target.quirks.capabilities.erase("UIDPLUS");
+    world.target.quirks.merges_equal = true;
+    world.source.put(World::kUser, "INBOX", mail("before"));
+    for (int i = 0; i < 3; ++i) world.source.put(World::kUser, "INBOX", mail("same"));
+    world.source.put(World::kUser, "INBOX", mail("after"));
+    for (int again = 0; again < 2; ++again) {
+      EXPECT_EQ(world.run().exit, 3);
+      EXPECT_EQ(world.target.bodies(World::kUser, "INBOX").size(), 3u);
+      EXPECT_EQ(world.query("SELECT count(*) FROM message WHERE state IN (3,4)"), 3);
+      EXPECT_EQ(world.query("SELECT count(*) FROM message WHERE state=7"), 2);
+      EXPECT_EQ(world.query("SELECT count(DISTINCT message) FROM note WHERE kind='quarantine' AND detail LIKE '%keeps "
+                            "one of several equal ones%'"),
+                2);
+      EXPECT_EQ(world.query("SELECT count(*) FROM surplus"), 0);
+    }
+    world.lose_state();
+    EXPECT_EQ(world.run().exit, 3) << "and the same without the state";
+    EXPECT_EQ(world.target.bodies(World::kUser, "INBOX").size(), 3u);
+    world.expect_in_order();
+  }
+}
+
+TEST_F(Contract, AClockOnTheWallThatIsSetAnewChangesNothing) {  // F9
+  for (const std::int64_t off : {-1'699'999'000L, -7200L, 7200L, 400'000'000L}) {
+    World world;
+    for (int i = 0; i < 30; ++i) world.source.put(World::kUser, "INBOX", mail(std::to_string(i)));
+    world.target.strikes[1] = Strike::lose_answer;
+    world.on_step = [&](std::uint64_t n) { world.clock.wall_off = n < 25 ? 0 : off; };
+    EXPECT_EQ(world.run().exit, 0) << off;
+    world.expect_equal("set by " + std::to_string(off));
+    EXPECT_EQ(world.query("SELECT count(*) FROM note"), 0) << "no date was changed";
+    world.clock.wall_off = off;
+    EXPECT_EQ(world.run().appended, 0u) << off;
+    world.lose_state();
+    EXPECT_EQ(world.run().appended, 0u) << off;
+    world.expect_equal("without the state, set by " + std::to_string(off));
+  }
+}
+
 TEST_F(Contract, LostAnswerIsLookedAtAndNotSentAgain) {  // F13, F14
   for (const bool multi : {true, false}) {
     World world;

@@ -3,12 +3,26 @@
 #include <gtest/gtest.h>
 #include <sqlite3.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
 
 #include "base/result.hpp"
 #include "state/ledger.hpp"
+
+namespace {
+std::uint32_t pretended_type = 0;  // 0: what it really is
+}
+
+// In front of the C library's.
+extern "C" int statfs(const char* path, struct statfs* out) noexcept {
+  const int rc = static_cast<int>(::syscall(SYS_statfs, path, out));
+  if (rc == 0 && pretended_type != 0) out->f_type = pretended_type;
+  return rc;
+}
 
 namespace state {
 namespace {
@@ -31,6 +45,20 @@ class StateFolder : public ::testing::Test {
   }
   std::string root_, path_;
 };
+
+TEST_F(StateFolder, OnANetworkFileSystemIsRefusedBeforeAnythingIsWritten) {  // F8
+  for (const std::uint32_t type : {0x6969u, 0x517Bu, 0xFF534D42u, 0xFE534D42u, 0x01021997u, 0x00C36400u, 0x5346414Fu}) {
+    pretended_type = type;
+    const auto e = failure();
+    pretended_type = 0;
+    EXPECT_EQ(e.exit, base::Exit::state_unusable) << std::hex << type;
+    EXPECT_NE(e.text.find("network file system"), std::string::npos) << e.text;
+    EXPECT_TRUE(std::filesystem::is_empty(path_));
+  }
+  pretended_type = 0xEF53;
+  EXPECT_TRUE(failure().text.empty());
+  pretended_type = 0;
+}
 
 TEST_F(StateFolder, IsMadePrivateAndOpensAgain) {
   {

@@ -23,9 +23,10 @@ namespace test {
 class VirtualClock final : public base::Clock {
  public:
   std::chrono::milliseconds now() override { return now_; }
-  std::int64_t unix_seconds() override { return 1'700'000'000 + now_.count() / 1000; }
+  std::int64_t unix_seconds() override { return 1'700'000'000 + wall_off + now_.count() / 1000; }
   boost::asio::awaitable<void> sleep(std::chrono::milliseconds d) override;
   void pass(std::chrono::milliseconds d);
+  std::int64_t wall_off = 0;       // somebody has set the clock on the wall
   std::function<void()> on_sleep;  // after time has moved
 
  private:
@@ -77,7 +78,8 @@ struct Quirks {
   std::size_t refuses_literal =
       0;  // of a MULTIAPPEND without LITERAL+: NO instead of the n-th "+"; those before it are kept
   bool echoes_refused_login = false;
-  bool short_lists = false;  // UID FETCH 1:n leaves out the last under OK
+  bool merges_equal = false;  // keeps one of several equal messages in a mailbox, and gives its UID for all of them
+  bool short_lists = false;   // UID FETCH 1:n leaves out the last under OK
 };
 
 // What befalls an APPEND.
