@@ -47,7 +47,7 @@ asio::awaitable<std::unique_ptr<kerio::ApiClient>> Migration::open_administratio
 
 asio::awaitable<void> Migration::connect_target() {
   if (settings_.target_kind != TargetKind::kerio) co_return;
-  progress_.stage = "target";
+  progress_.begin("target", clock_.now());
   auto api = co_await open_administration(imap::Access::read_only);
   remember_server(Side::target);
   kerio::Admin admin(*api);
@@ -196,7 +196,7 @@ asio::awaitable<void> Migration::provision(const Plan* plan) {
   co_await store_.run(std::move(save));
   if (domains.empty() && to_create.empty()) co_return;
 
-  progress_.stage = "accounts";
+  progress_.begin("accounts", clock_.now());
   auto api = co_await open_administration(imap::Access::read_write);
   kerio::Admin admin(*api);
   kerio::Provisioner::Context context{store_, clock_, settings_.load.settle, {}, {}, {}, {}};
