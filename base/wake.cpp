@@ -10,8 +10,8 @@ namespace base {
 namespace asio = boost::asio;
 
 asio::awaitable<void> Wake::wait() {
-  auto timer = std::make_shared<asio::steady_timer>(co_await asio::this_coro::executor,
-                                                    asio::steady_timer::time_point::max());
+  const auto executor = co_await asio::this_coro::executor;
+  auto timer = std::make_shared<asio::steady_timer>(executor, asio::steady_timer::time_point::max());
   waiting_.push_back(timer);
   boost::system::error_code cancelled;
   co_await timer->async_wait(asio::redirect_error(asio::use_awaitable, cancelled));

@@ -675,7 +675,8 @@ asio::awaitable<void> MailboxLoader::send(std::vector<Outgoing> items) {
 asio::awaitable<bool> MailboxLoader::may_send(base::Octets octets) {
   if (context_.gate == nullptr || context_.gate->try_pass(octets)) co_return true;
   co_await flush();  // a kill during a long wait must not cost the answers of the window before
-  if (!co_await context_.gate->wait(octets)) co_return false;
+  const bool may = co_await context_.gate->wait(octets);
+  if (!may) co_return false;
   co_await context_.target.noop();  // a server that hung up meanwhile is noticed now, with nothing in doubt
   co_return true;
 }
@@ -685,7 +686,8 @@ asio::awaitable<void> MailboxLoader::send_window(std::vector<Outgoing> items) {
   if (items.empty()) co_return;
   base::Octets octets = 0;
   for (const auto& o : items) octets += o.octets.size();
-  if (!co_await may_send(octets)) co_return;
+  const bool may = co_await may_send(octets);
+  if (!may) co_return;
   std::vector<state::Intent> intents;
   std::vector<imap::AppendItem> append;
   for (const auto& o : items) {
@@ -984,7 +986,8 @@ asio::awaitable<void> MailboxLoader::copy_large(MessageRow row) {
     co_await quarantine_large(row, kBeyondLimit, limit_words());
     co_return;
   }
-  if (!co_await may_send(0)) co_return;
+  const bool may = co_await may_send(0);
+  if (!may) co_return;
   Outgoing item = outgoing(row, {}, {}, header);
   LargeAppend append(*this, item);
   const auto m = co_await context_.source.stream(row.uid, append);
