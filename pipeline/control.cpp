@@ -33,7 +33,7 @@ namespace {
 
 constexpr const char* kProtocol = "4d2kms";
 constexpr std::size_t kMostConnections = 16;
-constexpr auto kSilence = std::chrono::seconds(5);        // without a whole request, or with an answer not fetched
+constexpr auto kSilence = std::chrono::seconds(5);  // without a whole request, or with an answer not fetched
 constexpr std::size_t kLongestAnswer = 1024 * 1024;
 constexpr int kClientSeconds = 5;
 
@@ -321,10 +321,10 @@ std::optional<json::object> ask_control(const std::string& directory, json::obje
   if (ok == nullptr || !ok->is_bool()) throw no_answer(directory, "that was no answer");
   if (!ok->as_bool()) {
     const auto* why = value.as_object().if_contains("error");
-    throw base::Failed(wrong(fmt::format("The running process refused: {}.",
-                                         why != nullptr && why->is_string()
-                                             ? base::printable(std::string_view(why->as_string()))
-                                             : std::string("it does not say why"))));
+    throw base::Failed(
+        wrong(fmt::format("The running process refused: {}.", why != nullptr && why->is_string()
+                                                                  ? base::printable(std::string_view(why->as_string()))
+                                                                  : std::string("it does not say why"))));
   }
   return value.as_object();
 }

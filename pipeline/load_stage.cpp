@@ -312,7 +312,8 @@ asio::awaitable<void> Migration::load_once(const PlannedAccount* as_planned) {
           planned->id, std::nullopt);
     for (int round = 0; round < 5; ++round) {
       {
-        const Waiting shown(progress_, planned->address, "to be sure what the target has stored", clock_.now() + settle);
+        const Waiting shown(progress_, planned->address, "to be sure what the target has stored",
+                            clock_.now() + settle);
         co_await clock_.sleep(settle);
       }
       bool more = false;

@@ -15,8 +15,8 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr std::size_t kNames = 64;       // of running accounts, and of failed ones
-constexpr std::size_t kReason = 300;     // octets of a server's words
+constexpr std::size_t kNames = 64;    // of running accounts, and of failed ones
+constexpr std::size_t kReason = 300;  // octets of a server's words
 constexpr milliseconds kRemembered = 60s, kBetweenSamples = 500ms;
 
 // Cut where a character begins.
@@ -51,8 +51,7 @@ std::string waiting_text(const json::object& account) {
   const std::string why = base::printable(text(account, "waiting"));
   if (why.empty()) return {};
   const auto seconds = number(account, "waiting_seconds");
-  return seconds == 0 ? why
-                      : fmt::format("{} to go: {}", base::human_duration(std::chrono::seconds(seconds)), why);
+  return seconds == 0 ? why : fmt::format("{} to go: {}", base::human_duration(std::chrono::seconds(seconds)), why);
 }
 
 }  // namespace
@@ -108,8 +107,8 @@ Rates::Rate Rates::between(const Sample& from, const Sample& to) {
 Rates::Rate Rates::last(milliseconds span) const {
   if (samples_.empty()) return {};
   const Sample& newest = samples_.back();
-  const auto from = std::find_if(samples_.rbegin(), samples_.rend(),
-                                 [&](const Sample& s) { return newest.at - s.at >= span; });
+  const auto from =
+      std::find_if(samples_.rbegin(), samples_.rend(), [&](const Sample& s) { return newest.at - s.at >= span; });
   return between(from == samples_.rend() ? samples_.front() : *from, newest);
 }
 
@@ -156,8 +155,8 @@ json::object Meter::snapshot(milliseconds now) const {
   }
   for (const auto& [address, why] : p.failed) {
     if (failed.size() == kNames) break;
-    failed.push_back({{"account", base::printable(shortened(address, kReason))},
-                      {"why", shortened(base::printable(why), kReason)}});
+    failed.push_back(
+        {{"account", base::printable(shortened(address, kReason))}, {"why", shortened(base::printable(why), kReason)}});
   }
   const auto recent = rates_.last(10s), overall = rates_.overall();
   const auto done = p.messages_done();
@@ -195,8 +194,8 @@ std::string status_line(const json::object& s) {
                          base::human_octets(number(s, "octets")));
     out += fmt::format(", {:.0f} a second", rate(s, "last_10_seconds", "messages"));
     if (stage == "copy")
-      out += fmt::format(" ({}/s)",
-                         base::human_octets(static_cast<std::uint64_t>(rate(s, "last_10_seconds", "octets"))));
+      out +=
+          fmt::format(" ({}/s)", base::human_octets(static_cast<std::uint64_t>(rate(s, "last_10_seconds", "octets"))));
     if (const auto* eta = s.if_contains("eta_seconds"); eta != nullptr && eta->is_number() && number(s, "eta_seconds"))
       out += fmt::format(", about {} to go", base::human_duration(std::chrono::seconds(number(s, "eta_seconds"))));
     out += "; ";
@@ -229,8 +228,8 @@ std::vector<std::string> status_table(const json::object& s, std::size_t columns
       row.push_back(waiting_text(a));
       rows.push_back(std::move(row));
     }
-    for (auto& l : base::split(base::table(rows, copy ? std::vector<std::size_t>{1, 2, 3} : std::vector<std::size_t>{}),
-                               '\n'))
+    for (auto& l :
+         base::split(base::table(rows, copy ? std::vector<std::size_t>{1, 2, 3} : std::vector<std::size_t>{}), '\n'))
       if (!l.empty()) out.push_back("  " + l);
   }
   for (auto& l : out) l = shortened(std::move(l), columns);

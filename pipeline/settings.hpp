@@ -35,7 +35,7 @@ struct Settings {
 
   std::string state = "./4d2kms.state";
   std::vector<std::string> only, exclude;  // patterns of user@domain
-  Tuning tuning;  // can change while a stage runs
+  Tuning tuning;                           // can change while a stage runs
   VerifyLevel verify = VerifyLevel::full;
   load::LoadOptions load;
   std::string escape;          // characters of mailbox names that the target does not take

@@ -1,4 +1,5 @@
-// What can be changed while a stage runs: how many accounts at once, how many octets a second, and when nothing is sent.
+// What can be changed while a stage runs: how many accounts at once, how many octets a second, and when nothing is
+// sent.
 #pragma once
 
 #include <algorithm>

@@ -90,11 +90,12 @@ int report_beside_a_run(const CommandLine& c) {
   boost::system::error_code bad;
   const auto value = json::parse(text, bad);
   if (newest < 0 || bad || !value.is_object())
-    throw base::Failed({base::Scope::run, base::Remedy::retry_later,
-                        fmt::format("A run is working with {}, and there is no report{} yet; \"4d2kms status\" says how "
-                                    "far it is.",
-                                    c.settings.state, c.run ? fmt::format(" of run {}", *c.run) : std::string()),
-                        Exit::locked});
+    throw base::Failed(
+        {base::Scope::run, base::Remedy::retry_later,
+         fmt::format("A run is working with {}, and there is no report{} yet; \"4d2kms status\" says how "
+                     "far it is.",
+                     c.settings.state, c.run ? fmt::format(" of run {}", *c.run) : std::string()),
+         Exit::locked});
   std::fprintf(stderr, "4d2kms: a run is working with this state; this is the report of run %lld.\n",
                static_cast<long long>(newest));
   print(c.settings.json ? json::serialize(value) + "\n" : report_text(value.as_object()));
@@ -164,7 +165,8 @@ bool status_of_run(const CommandLine& c) {
       if (!tty && c.watch) lines.resize(1);
       if (const auto& failed = answer->at("failed").as_array(); !c.watch)
         for (const auto& f : failed)
-          lines.push_back(fmt::format("  failed: {}: {}", base::printable(std::string_view(f.at("account").as_string())),
+          lines.push_back(fmt::format("  failed: {}: {}",
+                                      base::printable(std::string_view(f.at("account").as_string())),
                                       base::printable(std::string_view(f.at("why").as_string()))));
       drawn = redraw(stdout, tty ? drawn : 0, lines);
     }
@@ -397,7 +399,8 @@ struct Desk {
     return {{"stopping", true}};
   }
   ControlHandler handler() {
-    return {[this] { return snapshot(); }, [this](const json::object& r) { return tune(r); }, [this] { return stop(); }};
+    return {[this] { return snapshot(); }, [this](const json::object& r) { return tune(r); },
+            [this] { return stop(); }};
   }
 };
 

@@ -175,9 +175,9 @@ CommandLine parse_command_line(int argc, char** argv) {
          "Form of the log-in: %u user, %d domain, %o Post Office (default: %u with a 4D configuration, else %u@%d)")
       ->group(g);
   auto* from_source = app.add_option("--source-connections", source_connections,
-                 "At most so many accounts at once because of the source (default 4)")
-      ->group(g)
-      ->check(CLI::Range(1, 64));
+                                     "At most so many accounts at once because of the source (default 4)")
+                          ->group(g)
+                          ->check(CLI::Range(1, 64));
   app.add_flag("--source-pipelining", s.source_pipelining, "Ask the source several things at once; not for old servers")
       ->group(g);
   g = "Target";
@@ -193,9 +193,9 @@ CommandLine parse_command_line(int argc, char** argv) {
       ->group(g)
       ->transform(CLI::CheckedTransformer(kTls, CLI::ignore_case).description(""));
   auto* to_target = app.add_option("--target-connections", target_connections,
-                 "At most so many accounts at once because of the target (default 4)")
-      ->group(g)
-      ->check(CLI::Range(1, 64));
+                                   "At most so many accounts at once because of the target (default 4)")
+                        ->group(g)
+                        ->check(CLI::Range(1, 64));
   app.add_option("--target-ca", s.target.ca_file, "PEM file of the CA that signed its certificate")
       ->group(g)
       ->check(CLI::ExistingFile);
@@ -235,8 +235,9 @@ CommandLine parse_command_line(int argc, char** argv) {
   app.add_option("--state", s.state, "Folder of the state store (default ./4d2kms.state)")->group(g);
   app.add_option("--only", s.only, "Only accounts that match user@domain, * and ? allowed (repeatable)")->group(g);
   app.add_option("--exclude", s.exclude, "Not these accounts (repeatable)")->group(g);
-  auto* jobs =
-      app.add_option("--jobs", s.tuning.jobs, "Accounts at once (default 4)")->group(g)->check(CLI::Range(1, kMostJobs));
+  auto* jobs = app.add_option("--jobs", s.tuning.jobs, "Accounts at once (default 4)")
+                   ->group(g)
+                   ->check(CLI::Range(1, kMostJobs));
   std::string max_rate, quiet_hours;
   const CLI::Validator octets(
       [](std::string& text) {
@@ -297,7 +298,8 @@ CommandLine parse_command_line(int argc, char** argv) {
       ->add_option("--run", out.run, "Number of the run (default: the newest)");
   command("status", "What a running 4d2kms is doing; runs and books of this state if none is")
       ->add_flag("--watch", out.watch, "Draw it anew every second, until that run has ended");
-  command("tune", "Change --jobs, --source-connections, --target-connections, --max-rate, --quiet-hours of a running one");
+  command("tune",
+          "Change --jobs, --source-connections, --target-connections, --max-rate, --quiet-hours of a running one");
   command("stop", "A running one finishes the messages on their way, records them and ends");
   command("retry", "Quarantined messages again");
   try {

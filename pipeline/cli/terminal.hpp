@@ -3,8 +3,8 @@
 
 #include <boost/json/object.hpp>
 #include <chrono>
-#include <memory>
 #include <cstdio>
+#include <memory>
 #include <string>
 #include <vector>
 

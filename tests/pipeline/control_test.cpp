@@ -21,7 +21,9 @@ namespace json = boost::json;
 struct Control : testing::Test {
   Tuning tuning;
   int stops = 0;
-  ControlHandler handler{[] { return json::object{{"stage", "copy"}}; },
+  ControlHandler handler{[] {
+                           return json::object{{"stage", "copy"}};
+                         },
                          [this](const json::object& r) -> base::Result<json::object> {
                            auto now = tuned(tuning, r);
                            if (!now) return tl::unexpected(now.error());
@@ -38,7 +40,8 @@ struct Control : testing::Test {
 TEST_F(Control, EachRequestIsAnsweredInOneLineWithTheVersion) {
   const auto s = ask(R"({"4d2kms":1,"request":"status"})");
   EXPECT_EQ(json::serialize(s), R"({"4d2kms":1,"ok":true,"stage":"copy"})");
-  EXPECT_TRUE(ask(R"({"4d2kms":1,"request":"tune","jobs":9,"max_rate":4096,"quiet_hours":"08:00-18:00"})")["ok"].as_bool());
+  EXPECT_TRUE(
+      ask(R"({"4d2kms":1,"request":"tune","jobs":9,"max_rate":4096,"quiet_hours":"08:00-18:00"})")["ok"].as_bool());
   EXPECT_EQ(tuning.jobs, 9);
   EXPECT_EQ(tuning.max_rate, 4096u);
   EXPECT_TRUE(tuning.quiet);
@@ -50,18 +53,26 @@ TEST_F(Control, EachRequestIsAnsweredInOneLineWithTheVersion) {
 }
 
 TEST_F(Control, WhatIsNoRequestIsRefusedInWordsAndChangesNothing) {
-  for (const std::string line :
-       {std::string(), std::string("{"), std::string("[]"), std::string("null"), std::string(4000, '['),
-        std::string("\xff\xfe"), std::string(R"({"request":"stop"})"), std::string(R"({"4d2kms":2,"request":"stop"})"),
-        std::string(R"({"4d2kms":"1","request":"stop"})"), std::string(R"({"4d2kms":1,"request":["stop"]})"),
-        std::string(R"({"4d2kms":1,"request":"STOP"})"), std::string(R"({"4d2kms":1,"request":"stop"} x)"),
-        std::string(R"({"4d2kms":1,"request":"tune"})"), std::string(R"({"4d2kms":1,"request":"tune","jobs":0})"),
-        std::string(R"({"4d2kms":1,"request":"tune","jobs":65})"),
-        std::string(R"({"4d2kms":1,"request":"tune","jobs":"2"})"),
-        std::string(R"({"4d2kms":1,"request":"tune","jobs":2,"verify":"none"})"),
-        std::string(R"({"4d2kms":1,"request":"tune","max_rate":5})"),
-        std::string(R"({"4d2kms":1,"request":"tune","max_rate":18446744073709551615})"),
-        std::string(R"({"4d2kms":1,"request":"tune","quiet_hours":"all day"})")}) {
+  for (const std::string line : {std::string(),
+                                 std::string("{"),
+                                 std::string("[]"),
+                                 std::string("null"),
+                                 std::string(4000, '['),
+                                 std::string("\xff\xfe"),
+                                 std::string(R"({"request":"stop"})"),
+                                 std::string(R"({"4d2kms":2,"request":"stop"})"),
+                                 std::string(R"({"4d2kms":"1","request":"stop"})"),
+                                 std::string(R"({"4d2kms":1,"request":["stop"]})"),
+                                 std::string(R"({"4d2kms":1,"request":"STOP"})"),
+                                 std::string(R"({"4d2kms":1,"request":"stop"} x)"),
+                                 std::string(R"({"4d2kms":1,"request":"tune"})"),
+                                 std::string(R"({"4d2kms":1,"request":"tune","jobs":0})"),
+                                 std::string(R"({"4d2kms":1,"request":"tune","jobs":65})"),
+                                 std::string(R"({"4d2kms":1,"request":"tune","jobs":"2"})"),
+                                 std::string(R"({"4d2kms":1,"request":"tune","jobs":2,"verify":"none"})"),
+                                 std::string(R"({"4d2kms":1,"request":"tune","max_rate":5})"),
+                                 std::string(R"({"4d2kms":1,"request":"tune","max_rate":18446744073709551615})"),
+                                 std::string(R"({"4d2kms":1,"request":"tune","quiet_hours":"all day"})")}) {
     const auto a = ask(line);
     EXPECT_FALSE(a.at("ok").as_bool()) << line;
     EXPECT_FALSE(a.at("error").as_string().empty());

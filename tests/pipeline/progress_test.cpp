@@ -28,7 +28,8 @@ TEST(Rates, LastSecondsAndWholeStageAreToldApart) {
 TEST(Rates, ManySamplesASecondGiveTheSameAndAreNotAllKept) {
   Rates r;
   r.start(0s, 0, 0);
-  for (int i = 1; i <= 5 * 3600 * 5; ++i) r.sample(i * 200ms, static_cast<std::uint64_t>(i), static_cast<std::uint64_t>(i) * 100);
+  for (int i = 1; i <= 5 * 3600 * 5; ++i)
+    r.sample(i * 200ms, static_cast<std::uint64_t>(i), static_cast<std::uint64_t>(i) * 100);
   EXPECT_NEAR(r.last(10s).messages, 5, 0.3);
   EXPECT_NEAR(r.last(10s).octets, 500, 30);
   EXPECT_DOUBLE_EQ(r.overall().messages, 5);
@@ -147,7 +148,8 @@ TEST(QuietHours, AreReadStrictlyAndMayGoPastMidnight) {
   EXPECT_FALSE(night->hold(360));
   EXPECT_EQ(night->minutes_left(1380), 420);
   EXPECT_TRUE(parse_quiet_hours("18:00-24:00")->hold(1439));
-  for (const auto* wrong : {"", "8-18", "08:00", "08:00-25:00", "08:60-09:00", "08:00-08:00", "+8:00-18:00", "08:00-18:00 "})
+  for (const auto* wrong :
+       {"", "8-18", "08:00", "08:00-25:00", "08:60-09:00", "08:00-08:00", "+8:00-18:00", "08:00-18:00 "})
     EXPECT_FALSE(parse_quiet_hours(wrong)) << wrong;
 }
 
@@ -156,7 +158,8 @@ TEST(Octets, AreReadWithTheirUnit) {
   EXPECT_EQ(parse_octets("2048"), 2048u);
   EXPECT_EQ(parse_octets("500K"), 512000u);
   EXPECT_EQ(parse_octets("2M"), 2097152u);
-  for (const auto* wrong : {"", "K", "-1", "10", "1.5M", "2G", "99999999999999999999"}) EXPECT_FALSE(parse_octets(wrong)) << wrong;
+  for (const auto* wrong : {"", "K", "-1", "10", "1.5M", "2G", "99999999999999999999"})
+    EXPECT_FALSE(parse_octets(wrong)) << wrong;
 }
 
 }  // namespace
