@@ -16,7 +16,7 @@
 #include <boost/json.hpp>
 #include <cerrno>
 #include <cstring>
-#include <set>
+#include <list>
 
 #include "base/text.hpp"
 
@@ -150,11 +150,11 @@ namespace {
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
   Connection(stream_protocol::socket socket, std::shared_ptr<ControlHandler> handler,
-             std::shared_ptr<std::set<Connection*>> all)
+             std::shared_ptr<std::list<Connection*>> all)
       : socket_(std::move(socket)), timer_(socket_.get_executor()), handler_(std::move(handler)), all_(std::move(all)) {
-    all_->insert(this);
+    all_->push_back(this);
   }
-  ~Connection() { all_->erase(this); }
+  ~Connection() { all_->remove(this); }
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
@@ -196,7 +196,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   stream_protocol::socket socket_;
   asio::steady_timer timer_;
   std::shared_ptr<ControlHandler> handler_;
-  std::shared_ptr<std::set<Connection*>> all_;
+  std::shared_ptr<std::list<Connection*>> all_;
   std::string in_, out_;
   bool last_ = false;
 };
@@ -227,9 +227,13 @@ struct ControlServer::Shared : std::enable_shared_from_this<Shared> {
     acceptor.async_accept([self = shared_from_this()](error_code ec, stream_protocol::socket socket) {
       if (!self->acceptor.is_open()) return;
       if (ec) return self->accept_later();
-      // Who comes when all places are taken is let go at once; places become free within seconds.
-      if (self->connections->size() < kMostConnections)
-        std::make_shared<Connection>(std::move(socket), self->handler, self->connections)->read();
+      // When all places are taken the one that came first goes: it had its time, and nobody can keep others out.
+      if (self->connections->size() >= kMostConnections) {
+        auto* oldest = self->connections->front();
+        self->connections->pop_front();
+        oldest->close();
+      }
+      std::make_shared<Connection>(std::move(socket), self->handler, self->connections)->read();
       self->accept();
     });
   }
@@ -247,7 +251,7 @@ struct ControlServer::Shared : std::enable_shared_from_this<Shared> {
   stream_protocol::acceptor acceptor;
   asio::steady_timer pause;
   std::shared_ptr<ControlHandler> handler;
-  std::shared_ptr<std::set<Connection*>> connections = std::make_shared<std::set<Connection*>>();
+  std::shared_ptr<std::list<Connection*>> connections = std::make_shared<std::list<Connection*>>();
 };
 
 ControlServer::ControlServer(asio::io_context& io, const std::string& directory, ControlHandler handler)
