@@ -218,12 +218,11 @@ class Control(Sandbox):
                     pass
             descriptors = len(os.listdir(f"/proc/{run.pid}/fd"))
             self.assertLess(descriptors, 60, "those beyond a few are let go")
-            # Silence is not waited for: soon there is room again, and the run went on meanwhile.
-            self.until(lambda: json.loads(self.call("status", "--json", exit=None) or "{}").get("ok"), "an answer again", 15)
+            # They keep nobody out, and the run goes on meanwhile.
+            self.until(lambda: self.status()["messages_done"] > before, "more messages", 30)
         finally:
             for s in half:
                 s.close()
-        self.assertGreater(self.status()["messages_done"], before)
         self.call("tune", "--max-rate", 0)
         self.ended(run)
         self.expect_clean()
