@@ -3,7 +3,6 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/deferred.hpp>
 #include <boost/asio/experimental/parallel_group.hpp>
-#include <boost/asio/redirect_error.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
@@ -33,31 +32,20 @@ asio::awaitable<void> run_all(std::vector<asio::awaitable<void>> tasks) {
     if (failures[i]) std::rethrow_exception(failures[i]);
 }
 
-asio::awaitable<void> Signal::wait() {
-  auto ex = co_await asio::this_coro::executor;
-  if (!timer_) timer_.emplace(ex, asio::steady_timer::time_point::max());
-  boost::system::error_code woken;
-  co_await timer_->async_wait(asio::redirect_error(asio::use_awaitable, woken));
-}
-
-void Signal::wake() {
-  if (timer_) timer_->cancel();
-}
-
 asio::awaitable<SharedLock::Hold> SharedLock::take(bool alone) {
   const auto mine = next_++;
   while (mine != serving_ || alone_ || (alone && holders_ > 0)) co_await changed_.wait();
   ++serving_;
   ++holders_;
   alone_ = alone;
-  changed_.wake();  // the next may share it
+  changed_.notify();  // the next may share it
   co_return Hold(*this);
 }
 
 void SharedLock::release() {
   --holders_;
   alone_ = false;
-  changed_.wake();
+  changed_.notify();
 }
 
 }  // namespace base

@@ -2,12 +2,12 @@
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <cstdint>
 #include <exception>
-#include <optional>
 #include <utility>
 #include <vector>
+
+#include "base/wake.hpp"
 
 namespace base {
 
@@ -20,16 +20,6 @@ struct BothEnded {
   std::exception_ptr first, second;
 };
 boost::asio::awaitable<BothEnded> run_both(boost::asio::awaitable<void> first, boost::asio::awaitable<void> second);
-
-// Wakes whoever waits: one event-loop thread, no state of its own, so the waiter asks again what it waited for.
-class Signal {
- public:
-  boost::asio::awaitable<void> wait();
-  void wake();
-
- private:
-  std::optional<boost::asio::steady_timer> timer_;
-};
 
 // A thing that many may share or one may have alone. First come, first served, so nobody waits for ever.
 class SharedLock {
@@ -59,7 +49,7 @@ class SharedLock {
   std::uint64_t next_ = 0, serving_ = 0;  // tickets
   int holders_ = 0;
   bool alone_ = false;
-  Signal changed_;
+  Wake changed_;
 };
 
 }  // namespace base

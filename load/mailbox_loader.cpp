@@ -760,9 +760,24 @@ asio::awaitable<void> MailboxLoader::send(std::vector<Outgoing> items) {
   co_await send_window(std::move(window));
 }
 
+// Waits where a limit asks for it; false: asked to stop meanwhile. Before the intent: what waits has none on record.
+asio::awaitable<bool> MailboxLoader::may_send(base::Octets octets) {
+  if (context_.gate == nullptr || context_.gate->try_pass(octets)) co_return true;
+  co_await flush();  // a kill during a long wait must not cost the answers of the window before
+  const bool may = co_await context_.gate->wait(octets);
+  if (!may) co_return false;
+  const auto session = co_await alone();
+  co_await context_.target.noop();  // a server that hung up meanwhile is noticed now, with nothing in doubt
+  co_return true;
+}
+
 // Commits what is known and what is about to happen, then sends. One fsync.
 asio::awaitable<void> MailboxLoader::send_window(std::vector<Outgoing> items) {
   if (items.empty()) co_return;
+  base::Octets octets = 0;
+  for (const auto& o : items) octets += o.octets.size();
+  const bool may = co_await may_send(octets);
+  if (!may) co_return;
   std::vector<state::Intent> intents;
   std::vector<imap::AppendItem> append;
   for (const auto& o : items) {
@@ -1018,6 +1033,7 @@ class MailboxLoader::LargeAppend final : public imap::BodyReceiver {
     co_return !refusal;
   }
   asio::awaitable<void> chunk(std::string_view octets) override {
+    if (auto* gate = loader_.context_.gate) co_await gate->more(octets.size());
     co_await loader_.context_.target.append_write(octets);
   }
 
@@ -1072,6 +1088,8 @@ asio::awaitable<void> MailboxLoader::copy_large(MessageRow row) {
     co_await quarantine_large(row, kBeyondLimit, limit_words());
     co_return;
   }
+  const bool may = co_await may_send(0);
+  if (!may) co_return;
   Outgoing item = outgoing(row, {}, {}, header);
   for (;;) {
     const auto answer = co_await send_large(&item);

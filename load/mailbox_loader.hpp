@@ -25,6 +25,7 @@
 #include "base/tasks.hpp"
 #include "imap/client/session.hpp"
 #include "load/body_source.hpp"
+#include "load/gate.hpp"
 #include "load/repair.hpp"
 #include "state/store.hpp"
 
@@ -48,6 +49,12 @@ struct LoadCounters {
   std::uint64_t settled = 0;  // messages that reached a final state in this run
   std::uint64_t quarantined = 0;
   std::uint64_t windows = 0, looks = 0;
+
+  LoadCounters& operator+=(const LoadCounters& o) {
+    appended += o.appended, octets += o.octets, found += o.found, settled += o.settled, quarantined += o.quarantined;
+    windows += o.windows, looks += o.looks;
+    return *this;
+  }
 };
 
 struct LoadContext {
@@ -64,6 +71,7 @@ struct LoadContext {
   std::chrono::milliseconds slowest_append{0};
   // A second session on the target, for what one session cannot be believed alone.
   std::function<boost::asio::awaitable<std::unique_ptr<imap::Session>>()> fresh_target;
+  Gate* gate = nullptr;  // asked before each window, if there is one
 };
 
 class MailboxLoader {
@@ -150,6 +158,7 @@ class MailboxLoader {
   [[nodiscard]] bool beyond_limit(base::Octets octets) const;
   [[nodiscard]] std::string limit_words() const;
   boost::asio::awaitable<void> send(std::vector<Outgoing> items);
+  boost::asio::awaitable<bool> may_send(base::Octets octets);
   boost::asio::awaitable<void> send_window(std::vector<Outgoing> items);
   void take_answer(const imap::Answer& answer, std::vector<Outgoing*> items);
   boost::asio::awaitable<std::vector<Outgoing>> not_stored(std::vector<Outgoing> items, bool proven);

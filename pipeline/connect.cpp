@@ -26,7 +26,7 @@ constexpr auto kOften = 1s;       // how often a long pause looks whether it was
 constexpr int kUnreachable = 12;  // connections in a row that came to nothing: long enough for a server to restart
 }  // namespace
 
-asio::awaitable<void> Migration::wait_before_log_in(Side side) {
+asio::awaitable<void> Migration::wait_before_log_in(Side side, std::string address) {
   const LogIns& l = log_ins_[static_cast<int>(side)];
   const char* name = side == Side::source ? "source" : "target";
   for (;;) {
@@ -42,10 +42,9 @@ asio::awaitable<void> Migration::wait_before_log_in(Side side) {
     if (in_doubt && l.under_way > 0 && l.refused_in_a_row + l.under_way >= kPauseAfterRefusals) {
       co_await clock_.sleep(kHowOthersFare);
     } else if (l.refused_in_a_row >= kPauseAfterRefusals && clock_.now() < l.last_refused + kPause) {
-      progress_.waiting =
-          fmt::format("{} s before the next log-in, after {} refusals", kPause.count(), l.refused_in_a_row);
+      const Waiting shown(progress_, address, fmt::format("the next log-in, after {} refusals", l.refused_in_a_row),
+                          l.last_refused + kPause);
       co_await clock_.sleep(l.last_refused + kPause - clock_.now());
-      progress_.waiting.clear();
     } else {
       co_return;
     }
@@ -149,7 +148,7 @@ asio::awaitable<std::unique_ptr<imap::Session>> Migration::open_session_once(Sid
                         const std::string& line) { log->debug("{} {}", tag, line); };
   if (!source && log_in == LogIn::as_configured) options.master_password = settings_.master_password;
   co_await trust(&options.endpoint);
-  co_await wait_before_log_in(side);
+  co_await wait_before_log_in(side, address);
   LogIns& l = log_ins_[static_cast<int>(side)];
   ++l.under_way;
   std::optional<base::Error> refused;
@@ -183,9 +182,8 @@ asio::awaitable<std::unique_ptr<imap::Session>> Migration::open_session_once(Sid
 
 asio::awaitable<void> Migration::rest(std::string address, std::chrono::milliseconds d) {
   log_->warn("{}: waiting {} because the server asked.", address, base::human_duration(d));
-  progress_.waiting = fmt::format("{} because the server asked ({})", base::human_duration(d), address);
+  const Waiting shown(progress_, std::move(address), "the server asked for it", clock_.now() + d);
   co_await sleep_unless_stopped(d);
-  progress_.waiting.clear();
 }
 
 asio::awaitable<void> Migration::sleep_unless_stopped(std::chrono::milliseconds d) {
@@ -197,18 +195,28 @@ asio::awaitable<void> Migration::sleep_unless_stopped(std::chrono::milliseconds 
 asio::awaitable<void> Migration::worker(std::vector<state::AccountRow>* queue,
                                         std::function<asio::awaitable<void>(state::AccountRow)> work) {
   while (!queue->empty() && !stopping_) {
+    if (progress_.running.size() >= static_cast<std::size_t>(tuning().accounts_at_once())) {
+      co_await changed_.wait();
+      continue;
+    }
     const auto account = queue->back();
     queue->pop_back();
-    ++progress_.running;
+    progress_.running[account.address];
+    std::exception_ptr failure;
     try {
       co_await work(account);
     } catch (...) {
-      stopping_ = true;  // what ends the run ends it for all: the others finish their window
-      --progress_.running;
-      throw;
+      failure = std::current_exception();
     }
-    --progress_.running;
+    progress_.finished += progress_.running[account.address].load;
+    progress_.running.erase(account.address);
+    if (failure) {
+      stop();  // what ends the run ends it for all: the others finish their window
+      std::rethrow_exception(failure);
+    }
     ++progress_.accounts_done;
+    // Whoever waits for its turn; this one goes on first, as it did when nobody waited.
+    if (queue->empty()) changed_.notify();
   }
 }
 
@@ -218,13 +226,14 @@ asio::awaitable<void> Migration::for_each_account(std::vector<state::AccountRow>
   progress_.accounts_done = 0;
   std::reverse(accounts.begin(), accounts.end());
   std::vector<asio::awaitable<void>> tasks;
-  const auto n = std::min<std::size_t>(static_cast<std::size_t>(std::max(1, settings_.jobs)), accounts.size());
+  // As many as there may ever be: those above the present limit wait for a change.
+  const auto n = std::min<std::size_t>(kMostJobs, accounts.size());
   for (std::size_t i = 0; i < n; ++i) tasks.push_back(worker(&accounts, work));
   co_await base::run_all(std::move(tasks));
 }
 
 asio::awaitable<std::string> Migration::supervise(std::string address, std::function<asio::awaitable<void>()> once) {
-  std::uint64_t before = progress_.load.settled;
+  std::uint64_t before = progress_.load().settled;
   // However well other accounts get on meanwhile, nothing is tried for ever.
   int tries = 0;
   for (int attempt = 1;; ++attempt) {
@@ -237,22 +246,22 @@ asio::awaitable<std::string> Migration::supervise(std::string address, std::func
     }
     if (error->scope == Scope::run) throw base::Failed(*error);
     const bool again = error->remedy == Remedy::reconnect || error->remedy == Remedy::retry_later;
-    if (progress_.load.settled != before) attempt = 1;  // it gets on, if slowly
-    before = progress_.load.settled;
+    if (progress_.load().settled != before) attempt = 1;  // it gets on, if slowly
+    before = progress_.load().settled;
     const auto asked = base::stated_pause(error->text);
     if (asked) --attempt;  // it will have us back: no reason to give the account up
     if (!again || attempt >= kAttempts || ++tries >= 10 * kAttempts || stopping_) {
       log_->error("{}: {}", address, error->text);
+      progress_.failed.emplace(address, error->text);
       co_return error->text;
     }
     const auto own = std::chrono::milliseconds(500 << attempt) * (error->remedy == Remedy::retry_later ? 5 : 1);
     const auto pause = std::max(own, asked.value_or(own));
     const char* because = asked && *asked >= own ? " because the server asked" : "";
     log_->warn("{}: {} Trying again in {}{}.", address, error->text, base::human_duration(pause), because);
-    progress_.waiting =
-        fmt::format("{}{} before {} is tried again: {}", base::human_duration(pause), because, address, error->text);
+    const Waiting shown(progress_, address, fmt::format("it is tried again{}: {}", because, error->text),
+                        clock_.now() + pause);
     co_await sleep_unless_stopped(pause);
-    progress_.waiting.clear();
   }
 }
 

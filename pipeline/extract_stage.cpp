@@ -10,7 +10,7 @@ namespace asio = boost::asio;
 using state::Db;
 
 asio::awaitable<void> Migration::extract() {
-  progress_.stage = "inventory";
+  progress_.begin("inventory", clock_.now());
   auto query = [](Db& db) { return state::accounts(db); };
   auto accounts = co_await store_.run(std::move(query));
   std::erase_if(accounts, [&](const auto& a) { return !selected(a.address) || !a.skip.empty(); });

@@ -2,6 +2,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <ctime>
 
 #include "base/tasks.hpp"
 #include "base/text.hpp"
@@ -88,8 +89,7 @@ class Bodies final : public load::BodySource {
 asio::awaitable<void> Migration::load(Plan plan) {
   if (settings_.target_kind == TargetKind::kerio) co_await provision(&plan);
   if (stopping_) co_return;
-  progress_.stage = "copy";
-  progress_.total = progress_.total_octets = 0;
+  progress_.begin("copy", clock_.now());
   std::vector<state::PlannedMailbox> targets;
   std::vector<state::AccountRow> accounts;
   std::map<std::int64_t, const PlannedAccount*> planned;
@@ -202,6 +202,53 @@ asio::awaitable<std::set<std::int64_t>> Migration::create_mailboxes(imap::Sessio
   co_return not_made;
 }
 
+// Quiet hours and the limit of octets a second, for one account.
+class Migration::WindowGate final : public load::Gate {
+ public:
+  WindowGate(Migration& m, std::string account) : m_(m), account_(std::move(account)) {}
+
+  bool try_pass(base::Octets octets) override {
+    if (quiet().count() > 0 || until_free().count() > 0) return false;
+    m_.rate_limit_.send(octets);
+    return true;
+  }
+  asio::awaitable<bool> wait(base::Octets octets) override {
+    for (;;) {
+      if (m_.stopping_) co_return false;
+      const auto hours = quiet(), free = until_free();
+      if (hours.count() == 0 && free.count() == 0) break;
+      const Waiting shown(m_.progress_, account_,
+                          hours.count() > 0 ? "the quiet hours " + to_text(*m_.tuning().quiet) + " to end"
+                                            : "its turn under the limit of octets a second",
+                          m_.clock_.now() + std::max(hours, free));
+      // In short steps: limits may change, we may be asked to stop, somebody else may have taken the turn.
+      co_await m_.clock_.sleep(std::min<std::chrono::milliseconds>(std::max(hours, free), 500ms));
+    }
+    m_.rate_limit_.send(octets);
+    co_return true;
+  }
+  asio::awaitable<void> more(base::Octets octets) override {
+    for (auto left = until_free(); left.count() > 0 && !m_.stopping_; left = until_free())
+      co_await m_.clock_.sleep(std::min<std::chrono::milliseconds>(left, 500ms));
+    m_.rate_limit_.send(octets);
+  }
+
+ private:
+  std::chrono::milliseconds quiet() const {
+    const auto& q = m_.tuning().quiet;
+    if (!q) return 0ms;
+    const std::time_t now = m_.clock_.unix_seconds();
+    std::tm local{};
+    localtime_r(&now, &local);
+    const int minute = local.tm_hour * 60 + local.tm_min;
+    return q->hold(minute) ? std::chrono::minutes(q->minutes_left(minute)) - std::chrono::seconds(local.tm_sec) : 0s;
+  }
+  std::chrono::milliseconds until_free() { return m_.rate_limit_.until_free(m_.clock_.now(), m_.tuning().max_rate); }
+
+  Migration& m_;
+  std::string account_;
+};
+
 namespace {
 
 asio::awaitable<void> look_again(load::MailboxLoader* loader, bool* more) { *more = co_await loader->look_again(); }
@@ -299,6 +346,10 @@ asio::awaitable<void> Migration::load_once(const PlannedAccount* as_planned) {
   const auto rows = co_await store_.run(std::move(query));
   std::exception_ptr failure;
   base::SharedLock target_use;
+  auto& running = progress_.running[planned->address];
+  running.messages = 0;
+  for (const auto& m : planned->mailboxes) running.messages += m.to_move;
+  WindowGate gate(*this, planned->address);
   load::LoadContext context{
       store_,
       *target,
@@ -306,14 +357,15 @@ asio::awaitable<void> Migration::load_once(const PlannedAccount* as_planned) {
       bodies,
       clock_,
       settings_.load,
-      progress_.load,
+      running.load,
       planned->address,
       [this, &failure] { return stopping_ || failure != nullptr; },
       [this, id = planned->id](const std::string& kind, const std::string& detail, state::MailboxId mailbox) {
         event(kind, detail, id, mailbox);
       },
       {},
-      [this, address = planned->address] { return open_session(Side::target, address, imap::Access::read_write); }};
+      [this, address = planned->address] { return open_session(Side::target, address, imap::Access::read_write); },
+      &gate};
   std::map<std::int64_t, std::unique_ptr<load::MailboxLoader>> loaders;
 
   // First what is in doubt, all of it, so that at most one settle is owed to the account.
@@ -340,11 +392,12 @@ asio::awaitable<void> Migration::load_once(const PlannedAccount* as_planned) {
                       base::plural(doubtful, "message"), planned->address, base::human_duration(settle)),
           planned->id, std::nullopt);
     for (int round = 0; round < 5; ++round) {
-      progress_.waiting = fmt::format("{} until it is sure what the target has stored of {}",
-                                      base::human_duration(settle), planned->address);
-      co_await clock_.sleep(settle);
+      {
+        const Waiting shown(progress_, planned->address, "to be sure what the target has stored",
+                            clock_.now() + settle);
+        co_await clock_.sleep(settle);
+      }
       co_await fence(planned);
-      progress_.waiting.clear();
       bool more = false;
       for (auto& [id, l] : loaders) {
         if (!l || l->in_doubt() == 0) continue;

@@ -19,10 +19,12 @@
 #include <vector>
 
 #include "base/clock.hpp"
+#include "base/wake.hpp"
 #include "extract/config/source_config.hpp"
 #include "imap/client/session.hpp"
 #include "load/kerio/provision.hpp"
 #include "pipeline/plan.hpp"
+#include "pipeline/progress.hpp"
 #include "pipeline/server_plan.hpp"
 #include "pipeline/settings.hpp"
 #include "state/store.hpp"
@@ -32,17 +34,6 @@ class logger;
 }
 
 namespace pipeline {
-
-// What is going on now, for the progress line.
-struct Progress {
-  std::string stage;
-  std::uint64_t total = 0;  // messages to settle in this stage
-  base::Octets total_octets = 0;
-  std::uint64_t running = 0, accounts_done = 0, accounts = 0;
-  std::uint64_t verified = 0;
-  load::LoadCounters load;
-  std::string waiting;  // "10 s: settling after a lost connection"
-};
 
 struct Difference {
   std::string account, mailbox;
@@ -97,8 +88,17 @@ class Migration {
   // every address; else one for each domain and alias.
   boost::asio::awaitable<void> verify_server(VerifyResult* result, bool all);
 
-  void stop() { stopping_ = true; }
+  // What is on its way is finished and recorded; nothing new begins.
+  void stop() {
+    stopping_ = true;
+    changed_.notify();
+  }
   bool stopping() const { return stopping_; }
+  const Tuning& tuning() const { return settings_.tuning; }
+  void tune(Tuning tuning) {
+    settings_.tuning = tuning;
+    changed_.notify();
+  }
   Progress& progress() { return progress_; }
   const Settings& settings() const { return settings_; }
   state::Store& store() { return store_; }
@@ -141,7 +141,7 @@ class Migration {
   void keep_new_password(const std::string& address, const base::Secret& password);
   void drop_new_password(const std::string& address);
   void read_new_passwords();
-  boost::asio::awaitable<void> wait_before_log_in(Side side);
+  boost::asio::awaitable<void> wait_before_log_in(Side side, std::string address);
   // As long as a server asked for (F25).
   boost::asio::awaitable<void> rest(std::string address, std::chrono::milliseconds d);
   boost::asio::awaitable<void> sleep_unless_stopped(std::chrono::milliseconds d);
@@ -156,6 +156,7 @@ class Migration {
   boost::asio::awaitable<void> extract_once(state::AccountRow account);
   boost::asio::awaitable<void> plan_account(PlannedAccount* planned, state::AccountRow account);
   boost::asio::awaitable<void> plan_once(PlannedAccount* planned, state::AccountRow account);
+  class WindowGate;
   boost::asio::awaitable<void> load_account(const PlannedAccount* planned);
   boost::asio::awaitable<void> load_once(const PlannedAccount* planned);
   struct CopyWork;
@@ -192,6 +193,8 @@ class Migration {
   std::map<std::string, std::string> provision_errors_;  // by address
   std::map<std::int64_t, std::string> extract_errors_;   // of this process: such an account is skipped by the plan
   Progress progress_;
+  RateLimit rate_limit_;
+  base::Wake changed_;  // accounts at once, or who of them is running, or that we stop
   bool stopping_ = false;
   std::optional<state::RunId> run_;
   std::set<std::pair<Side, std::string>> refused_;  // never tried twice in one run

@@ -62,7 +62,7 @@ Known known(Db& db, state::MailboxId mailbox, std::int64_t now, std::optional<ba
 }  // namespace
 
 asio::awaitable<Plan> Migration::plan() {
-  progress_.stage = "plan";
+  progress_.begin("plan", clock_.now());
   Plan plan;
   plan.policies = policies(settings_);
   auto query = [](Db& db) { return state::accounts(db); };

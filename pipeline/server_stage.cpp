@@ -61,7 +61,7 @@ asio::awaitable<void> Migration::fence(const PlannedAccount* planned) {
         co_return;
       }
       if (clock_.now() >= until) break;
-      progress_.waiting = fmt::format("until the target has closed an old connection to {}", planned->address);
+      const Waiting shown(progress_, planned->address, "the target to close an old connection", until);
       if (!std::exchange(told, true))
         event("fence",
               fmt::format("the target still works on an old connection to {}: waiting up to {} for its end",
@@ -83,7 +83,7 @@ asio::awaitable<void> Migration::fence(const PlannedAccount* planned) {
 
 asio::awaitable<void> Migration::connect_target() {
   if (settings_.target_kind != TargetKind::kerio) co_return;
-  progress_.stage = "target";
+  progress_.begin("target", clock_.now());
   auto api = co_await open_administration(imap::Access::read_only);
   remember_server(Side::target);
   kerio::Admin admin(*api);
@@ -232,7 +232,7 @@ asio::awaitable<void> Migration::provision(const Plan* plan) {
   co_await store_.run(std::move(save));
   if (domains.empty() && to_create.empty()) co_return;
 
-  progress_.stage = "accounts";
+  progress_.begin("accounts", clock_.now());
   auto api = co_await open_administration(imap::Access::read_write);
   kerio::Admin admin(*api);
   kerio::Provisioner::Context context{store_, clock_, settings_.load.settle, {}, {}, {}, {}};

@@ -9,6 +9,7 @@
 #include "base/secret.hpp"
 #include "base/tls.hpp"
 #include "load/mailbox_loader.hpp"
+#include "pipeline/tuning.hpp"
 
 namespace pipeline {
 
@@ -34,8 +35,8 @@ struct Settings {
 
   std::string state = "./4d2kms.state";
   std::vector<std::string> only, exclude;  // patterns of user@domain
-  int jobs = 4;
-  int mailboxes_at_once = 2;  // of one account, over the same connections
+  Tuning tuning;                           // can change while a stage runs
+  int mailboxes_at_once = 2;               // of one account, over the same connections
   VerifyLevel verify = VerifyLevel::full;
   load::LoadOptions load;
   std::string escape;          // characters of mailbox names that the target does not take

@@ -123,7 +123,7 @@ asio::awaitable<VerifyResult> Migration::verify_new(VerifyLevel level) {
   VerifyResult result;
   result.level = level;
   if (level == VerifyLevel::none) co_return result;
-  progress_.stage = "verify";
+  progress_.begin("verify", clock_.now());
   auto query = [](Db& db) {
     std::vector<state::AccountRow> out;
     for (auto& a : state::accounts(db))
@@ -135,7 +135,6 @@ asio::awaitable<VerifyResult> Migration::verify_new(VerifyLevel level) {
   };
   auto [accounts, total] = co_await store_.run(std::move(query));
   progress_.total = static_cast<std::uint64_t>(total);
-  progress_.verified = 0;
   std::erase_if(accounts, [&](const auto& a) { return !selected(a.address) || !a.skip.empty(); });
   std::function<asio::awaitable<void>(state::AccountRow)> work = [this, &result, level](state::AccountRow a) {
     return verify_new_account(&result, level, std::move(a));
@@ -276,11 +275,10 @@ asio::awaitable<void> Migration::verify_new_once(VerifyResult* result, VerifyLev
 asio::awaitable<VerifyResult> Migration::verify_all(VerifyLevel level) {
   VerifyResult result;
   result.level = level;
-  progress_.stage = "verify";
+  progress_.begin("verify", clock_.now());
   auto query = [](Db& db) { return std::make_pair(state::accounts(db), db.integer("SELECT count(*) FROM message")); };
   auto [accounts, total] = co_await store_.run(std::move(query));
   progress_.total = static_cast<std::uint64_t>(total);
-  progress_.verified = 0;
   std::erase_if(accounts, [&](const auto& a) { return !selected(a.address) || !a.skip.empty(); });
   std::erase_if(accounts, [&](const auto& a) {
     const auto d = decided_.find(a.address);

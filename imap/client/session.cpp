@@ -388,7 +388,7 @@ asio::awaitable<void> Session::read_answers(Sink& sink, bool until_idle) {
         part->answers.push_back(std::move(*a));
         if (--part->left == 0) {
           sharing_.pop_front();
-          shared_.wake();
+          shared_.notify();
           if (part == leader_) co_return;
         }
       }
@@ -439,7 +439,7 @@ asio::awaitable<void> Session::write_part(std::vector<Command>* commands, Part* 
     for (auto& c : *commands) submit(std::move(c));
     sharing_.push_back(part);
     part->queued = true;
-    shared_.wake();
+    shared_.notify();
     co_await write_output();
   } catch (...) {
     end_shared(std::current_exception());
@@ -465,7 +465,7 @@ asio::awaitable<void> Session::read_part(Part* part) {
     }
     leader_ = nullptr;
     if (failure) end_shared(failure);
-    shared_.wake();
+    shared_.notify();
   }
 }
 
@@ -473,7 +473,7 @@ asio::awaitable<void> Session::read_part(Part* part) {
 void Session::end_shared(const std::exception_ptr& why) {
   if (!dead_) dead_ = why;
   transport_->close();
-  shared_.wake();
+  shared_.notify();
 }
 
 asio::awaitable<std::vector<Answer>> Session::exchange_shared(std::vector<Command> commands) {

@@ -188,7 +188,7 @@ class Session {
   base::SharedLock writing_;
   std::deque<Part*> sharing_;  // in the order of their commands
   Part* leader_ = nullptr;     // reads
-  base::Signal shared_;
+  base::Wake shared_;
   std::exception_ptr dead_;
   base::SystemClock system_clock_;
   std::chrono::milliseconds pause_{0};          // asked for by the server, before the next command

@@ -18,12 +18,16 @@
 #include <filesystem>
 #include <fstream>
 #include <set>
+#include <thread>
 
 #include "base/text.hpp"
 #include "extract/config/fourd.hpp"
 #include "extract/config/roster.hpp"
 #include "pipeline/cli/options.hpp"
 #include "pipeline/cli/terminal.hpp"
+#include "pipeline/control.hpp"
+#include "pipeline/migration.hpp"
+#include "pipeline/progress.hpp"
 #include "pipeline/report.hpp"
 
 namespace {
@@ -41,6 +45,7 @@ void harden() {
   prctl(PR_SET_DUMPABLE, 0);
   umask(077);
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGUSR1, SIG_IGN);  // asks a running stage for a line; before and after there is nothing to say
 }
 
 void print(const std::string& text) {
@@ -68,7 +73,37 @@ const state::RunRow* chosen_run(const std::vector<state::RunRow>& runs, std::opt
   return chosen;
 }
 
+// While a run works with the state nobody else opens it: the copies in the folder are as good.
+int report_beside_a_run(const CommandLine& c) {
+  std::int64_t newest = -1;
+  std::error_code ec;
+  for (const auto& entry : std::filesystem::directory_iterator(c.settings.state + "/reports", ec)) {
+    long long n = 0;
+    char rest = 0;
+    const std::string name = entry.path().filename();
+    if (std::sscanf(name.c_str(), "run-%lld.jso%c", &n, &rest) == 2 && rest == 'n' && (!c.run || n == *c.run))
+      newest = std::max<std::int64_t>(newest, n);
+  }
+  const auto path = fmt::format("{}/reports/run-{}.json", c.settings.state, newest);
+  std::ifstream file(path);
+  const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  boost::system::error_code bad;
+  const auto value = json::parse(text, bad);
+  if (newest < 0 || bad || !value.is_object())
+    throw base::Failed(
+        {base::Scope::run, base::Remedy::retry_later,
+         fmt::format("A run is working with {}, and there is no report{} yet; \"4d2kms status\" says how "
+                     "far it is.",
+                     c.settings.state, c.run ? fmt::format(" of run {}", *c.run) : std::string()),
+         Exit::locked});
+  std::fprintf(stderr, "4d2kms: a run is working with this state; this is the report of run %lld.\n",
+               static_cast<long long>(newest));
+  print(c.settings.json ? json::serialize(value) + "\n" : report_text(value.as_object()));
+  return 0;
+}
+
 int report(const CommandLine& c) {
+  if (ask_control(c.settings.state, {{"request", "status"}})) return report_beside_a_run(c);
   state::Store store(c.settings.state, state::Store::Mode::existing);
   const auto runs = state::runs(store.db());
   const auto* r = chosen_run(runs, c.run);
@@ -81,7 +116,7 @@ int report(const CommandLine& c) {
   return 0;
 }
 
-int status(const CommandLine& c) {
+int status_of_state(const CommandLine& c) {
   state::Store store(c.settings.state, state::Store::Mode::existing);
   auto& db = store.db();
   state::Books total;
@@ -113,6 +148,78 @@ int status(const CommandLine& c) {
     rows.push_back({std::to_string(r.id.value), r.command, base::human_count(r.appended), base::human_octets(r.octets),
                     r.ended == 0 ? "did not end" : std::to_string(r.exit)});
   print(base::table(rows, {0, 2, 3, 4}));
+  return 0;
+}
+
+// What the running process says; false if there is none.
+bool status_of_run(const CommandLine& c) {
+  const bool tty = isatty(STDOUT_FILENO) == 1;
+  std::size_t drawn = 0;
+  for (bool any = false;; any = true) {
+    const auto answer = ask_control(c.settings.state, {{"request", "status"}});
+    if (!answer) return any && !c.watch;
+    if (c.settings.json) {
+      print(json::serialize(*answer) + "\n");
+    } else {
+      auto lines = status_table(*answer, tty ? columns(STDOUT_FILENO) : 1000);
+      if (!tty && c.watch) lines.resize(1);
+      if (const auto& failed = answer->at("failed").as_array(); !c.watch)
+        for (const auto& f : failed)
+          lines.push_back(fmt::format("  failed: {}: {}",
+                                      base::printable(std::string_view(f.at("account").as_string())),
+                                      base::printable(std::string_view(f.at("why").as_string()))));
+      drawn = redraw(stdout, tty ? drawn : 0, lines);
+    }
+    if (!c.watch) return true;
+    std::this_thread::sleep_for(std::chrono::seconds(1));
+  }
+}
+
+int status(const CommandLine& c) {
+  // Between the lock and the socket a process takes a moment, at either end.
+  for (int tries = 0;; ++tries) {
+    if (status_of_run(c)) return 0;
+    try {
+      return status_of_state(c);
+    } catch (const base::Failed& f) {
+      if (f.error.exit != Exit::locked || tries == 20) throw;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+}
+
+json::object ask_running(const CommandLine& c, json::object request) {
+  auto answer = ask_control(c.settings.state, std::move(request));
+  if (!answer)
+    throw base::Failed(
+        {base::Scope::run, base::Remedy::ask_admin, fmt::format("No 4d2kms is working with {}.", c.settings.state)});
+  return *std::move(answer);
+}
+
+int tune(const CommandLine& c) {
+  json::object request = c.tune.to_json();
+  request["request"] = "tune";
+  const auto answer = ask_running(c, std::move(request));
+  if (c.settings.json) {
+    print(json::serialize(answer) + "\n");
+    return 0;
+  }
+  const auto rate = answer.at("max_rate").to_number<base::Octets>();
+  const std::string_view hours = answer.at("quiet_hours").as_string();
+  print(fmt::format("{} at once, {}, {}.\n",
+                    base::plural(answer.at("accounts_at_once").to_number<std::uint64_t>(), "account"),
+                    rate == 0 ? std::string("as many octets a second as there are")
+                              : fmt::format("at most {} a second", base::human_octets(rate)),
+                    hours.empty() ? std::string("at any time") : "nothing sent between " + base::printable(hours)));
+  if (c.tune.jobs && *c.tune.jobs > answer.at("accounts_at_once").as_int64())
+    std::fputs("4d2kms: --source-connections or --target-connections allows no more; tune them as well.\n", stderr);
+  return 0;
+}
+
+int stop(const CommandLine& c) {
+  const auto answer = ask_running(c, {{"request", "stop"}});
+  print(c.settings.json ? json::serialize(answer) + "\n"
+                        : "It stops after the messages that are on their way. The same command again goes on.\n");
   return 0;
 }
 
@@ -255,16 +362,61 @@ asio::awaitable<void> stages(Stages* s) {
   }
 }
 
-asio::awaitable<void> tick(Terminal* terminal, Migration* m) {
+json::object tuning_json(const Tuning& t) {
+  return {{"jobs", t.jobs},
+          {"source_connections", t.source_connections},
+          {"target_connections", t.target_connections},
+          {"accounts_at_once", t.accounts_at_once()},
+          {"max_rate", t.max_rate},
+          {"quiet_hours", t.quiet ? to_text(*t.quiet) : std::string()}};
+}
+
+// What a running process says of itself, and what it can be told: for terminal, socket and signal.
+struct Desk {
+  Migration& m;
+  Terminal& terminal;
+  Meter meter;
+  std::string command;
+  std::int64_t run, started;
+
+  json::object snapshot() const {
+    json::object out{{"command", command}, {"run", run}, {"pid", getpid()}, {"started", started}};
+    for (auto& [name, value] : meter.snapshot(m.clock().now())) out[name] = std::move(value);
+    out["stopping"] = m.stopping();
+    out["tuning"] = tuning_json(m.tuning());
+    return out;
+  }
+  base::Result<json::object> tune(const json::object& request) {
+    auto now = tuned(m.tuning(), request);
+    if (!now) return tl::unexpected(std::move(now).error());
+    m.tune(*now);
+    return tuning_json(*now);
+  }
+  json::object stop() {
+    if (!m.stopping())
+      terminal.line("Asked to stop over the control socket: stopping after the messages that are on their way.");
+    m.stop();
+    return {{"stopping", true}};
+  }
+  ControlHandler handler() {
+    return {[this] { return snapshot(); }, [this](const json::object& r) { return tune(r); },
+            [this] { return stop(); }};
+  }
+};
+
+asio::awaitable<void> tick(Desk* desk) {
   base::SystemClock clock;
   for (;;) {
     co_await clock.sleep(std::chrono::milliseconds(200));
-    terminal->show(m->progress(), clock.now());
+    desk->meter.sample(clock.now());
+    desk->terminal.show(desk->snapshot(), clock.now());
   }
 }
 
 // Runs one coroutine to its end on a fresh event loop, with progress and signals.
-void drive(Migration& m, Terminal& terminal, asio::io_context& io, asio::awaitable<void> work) {
+void drive(Desk& desk, asio::io_context& io, asio::signal_set& usr1, asio::awaitable<void> work) {
+  Migration& m = desk.m;
+  Terminal& terminal = desk.terminal;
   asio::signal_set signals(io, SIGINT, SIGTERM);
   std::function<void()> wait = [&] {
     signals.async_wait([&](boost::system::error_code ec, int) {
@@ -279,8 +431,16 @@ void drive(Migration& m, Terminal& terminal, asio::io_context& io, asio::awaitab
     });
   };
   wait();
+  std::function<void()> on_usr1 = [&] {
+    usr1.async_wait([&](boost::system::error_code ec, int) {
+      if (ec) return;
+      terminal.line(status_line(desk.snapshot()));
+      on_usr1();
+    });
+  };
+  on_usr1();
   std::exception_ptr failure;
-  asio::co_spawn(io, tick(&terminal, &m), asio::detached);
+  asio::co_spawn(io, tick(&desk), asio::detached);
   asio::co_spawn(io, std::move(work), [&](std::exception_ptr e) {
     failure = e;
     io.stop();
@@ -315,6 +475,7 @@ int work(CommandLine line) {
   Settings& settings = line.settings;
   // The loop outlives everything that was spawned on it, and the store's thread, whose last steps still know the loop.
   asio::io_context io(1);
+  asio::signal_set usr1(io, SIGUSR1);
   Terminal terminal(settings.quiet, settings.json);
   // These go on from something: a mistyped --state must not look like a finished one.
   const bool goes_on = line.command == "load" || line.command == "verify" || line.command == "retry";
@@ -344,11 +505,16 @@ int work(CommandLine line) {
   const auto run = state::begin_run(store.db(), line.command, std::nullopt, started);
   m.set_run(run);
   const auto finish = [&](int exit, const std::string& text) {
-    state::end_run(store.db(), run, exit, m.progress().load.appended, m.progress().load.octets, text,
+    state::end_run(store.db(), run, exit, m.progress().load().appended, m.progress().load().octets, text,
                    clock.unix_seconds());
   };
+  Desk desk{m, terminal, Meter(m.progress()), line.command, run.value, started};
   try {
-    drive(m, terminal, io, stages(&s));
+    const ControlServer control(io, settings.state, desk.handler());
+    if (!control.problem().empty())
+      log->warn("There is no control socket ({}): \"4d2kms status\", \"tune\" and \"stop\" will not reach this run.",
+                control.problem());
+    drive(desk, io, usr1, stages(&s));
   } catch (const base::Failed& f) {
     if (f.error.exit != Exit::state_unusable) finish(static_cast<int>(f.error.exit), "");
     throw;
@@ -370,8 +536,8 @@ int work(CommandLine line) {
   }
   auto row = state::runs(store.db()).back();
   row.ended = clock.unix_seconds();
-  row.appended = m.progress().load.appended;
-  row.octets = m.progress().load.octets;
+  row.appended = m.progress().load().appended;
+  row.octets = m.progress().load().octets;
   auto report = make_report(
       store.db(), s.verified, row, [&m](const std::string& a) { return m.selected(a); }, m.stopping());
   Verdict verdict = verdict_of(report);
@@ -411,6 +577,8 @@ int main(int argc, char** argv) {
     if (line.command == "inspect") return inspect(line.settings);
     if (line.command == "report") return report(line);
     if (line.command == "status") return status(line);
+    if (line.command == "tune") return tune(line);
+    if (line.command == "stop") return stop(line);
     if (line.command == "plan diff") return plan_diff(line);
     return work(std::move(line));
   } catch (const base::Failed& f) {

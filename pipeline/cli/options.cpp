@@ -41,7 +41,7 @@ constexpr const char* kBrief =
     "\n"
     "Before a word is said first, as in \"4d2kms plan --target-user ...\":\n"
     "  inspect   what the source configuration says          verify   compare everything on both servers\n"
-    "  plan      the dry run: what would be done             report   of a past run; status: of all\n"
+    "  plan      the dry run: what would be done             report   of a past run; status: of now\n"
     "  load      apply a plan    run   everything, resumes   retry    refused messages again\n"
     "\n"
     "To any IMAP server: 4d2kms run --roster FILE --source-host H --target imap --target-host H\n";
@@ -174,10 +174,10 @@ CommandLine parse_command_line(int argc, char** argv) {
          "--source-login", s.source_login,
          "Form of the log-in: %u user, %d domain, %o Post Office (default: %u with a 4D configuration, else %u@%d)")
       ->group(g);
-  app.add_option("--source-connections", source_connections,
-                 "At most so many accounts at once because of the source (default 4)")
-      ->group(g)
-      ->check(CLI::Range(1, 64));
+  auto* from_source = app.add_option("--source-connections", source_connections,
+                                     "At most so many accounts at once because of the source (default 4)")
+                          ->group(g)
+                          ->check(CLI::Range(1, 64));
   app.add_flag("--source-pipelining", s.source_pipelining, "Ask the source several things at once; not for old servers")
       ->group(g);
   g = "Target";
@@ -192,10 +192,10 @@ CommandLine parse_command_line(int argc, char** argv) {
   app.add_option("--target-tls", target_tls, "tls, starttls or none (default tls)")
       ->group(g)
       ->transform(CLI::CheckedTransformer(kTls, CLI::ignore_case).description(""));
-  app.add_option("--target-connections", target_connections,
-                 "At most so many accounts at once because of the target (default 4)")
-      ->group(g)
-      ->check(CLI::Range(1, 64));
+  auto* to_target = app.add_option("--target-connections", target_connections,
+                                   "At most so many accounts at once because of the target (default 4)")
+                        ->group(g)
+                        ->check(CLI::Range(1, 64));
   app.add_option("--target-ca", s.target.ca_file, "PEM file of the CA that signed its certificate")
       ->group(g)
       ->check(CLI::ExistingFile);
@@ -235,7 +235,29 @@ CommandLine parse_command_line(int argc, char** argv) {
   app.add_option("--state", s.state, "Folder of the state store (default ./4d2kms.state)")->group(g);
   app.add_option("--only", s.only, "Only accounts that match user@domain, * and ? allowed (repeatable)")->group(g);
   app.add_option("--exclude", s.exclude, "Not these accounts (repeatable)")->group(g);
-  app.add_option("--jobs", s.jobs, "Accounts at once (default 4)")->group(g)->check(CLI::Range(1, 64));
+  auto* jobs = app.add_option("--jobs", s.tuning.jobs, "Accounts at once (default 4)")
+                   ->group(g)
+                   ->check(CLI::Range(1, kMostJobs));
+  std::string max_rate, quiet_hours;
+  const CLI::Validator octets(
+      [](std::string& text) {
+        return parse_octets(text) ? std::string()
+                                  : fmt::format("{} is no number of octets, such as 500K or 2M (0: no limit)", text);
+      },
+      "OCTETS");
+  const CLI::Validator hours(
+      [](std::string& text) {
+        return text.empty() || parse_quiet_hours(text) ? std::string() : text + " are no hours, such as 08:00-18:00";
+      },
+      "HH:MM-HH:MM");
+  auto* rate = app.add_option("--max-rate", max_rate,
+                              "Octets a second that are sent to the target at most, such as 500K or 2M (default: any)")
+                   ->group(g)
+                   ->check(octets);
+  auto* quiet_between = app.add_option("--quiet-hours", quiet_hours,
+                                       "Between these times of day no mail is sent, such as 08:00-18:00 (\"\": none)")
+                            ->group(g)
+                            ->check(hours);
   app.add_option("--verify,--level", verify, "full, sample, quick or none (default full)")
       ->group(g)
       ->check(CLI::IsMember({"full", "sample", "quick", "none"}));
@@ -277,7 +299,11 @@ CommandLine parse_command_line(int argc, char** argv) {
   command("verify", "Compare everything on both servers, independently of what load believes");
   command("report", "The report of a past run")
       ->add_option("--run", out.run, "Number of the run (default: the newest)");
-  command("status", "Runs and books of this state");
+  command("status", "What a running 4d2kms is doing; runs and books of this state if none is")
+      ->add_flag("--watch", out.watch, "Draw it anew every second, until that run has ended");
+  command("tune",
+          "Change --jobs, --source-connections, --target-connections, --max-rate, --quiet-hours of a running one");
+  command("stop", "A running one finishes the messages on their way, records them and ends");
   command("retry", "Quarantined messages again");
   try {
     app.parse(argc, argv);
@@ -314,8 +340,15 @@ CommandLine parse_command_line(int argc, char** argv) {
     e->silence = std::chrono::seconds(timeout);
     e->allow_cleartext = allow_cleartext;
   }
-  // An account uses one connection on either side (and, seldom, a second one for a moment).
-  s.jobs = std::min({s.jobs, source_connections, target_connections});
+  s.tuning.source_connections = source_connections;
+  s.tuning.target_connections = target_connections;
+  s.tuning.max_rate = parse_octets(max_rate).value_or(0);
+  s.tuning.quiet = parse_quiet_hours(quiet_hours);
+  if (jobs->count() > 0) out.tune.jobs = s.tuning.jobs;
+  if (from_source->count() > 0) out.tune.source_connections = source_connections;
+  if (to_target->count() > 0) out.tune.target_connections = target_connections;
+  if (rate->count() > 0) out.tune.max_rate = s.tuning.max_rate;
+  if (quiet_between->count() > 0) out.tune.quiet_hours = quiet_hours;
   s.load.settle = std::chrono::milliseconds(static_cast<std::int64_t>(settle * 1000));
   s.load.deleted = deleted == "keep"     ? load::DeletedPolicy::keep
                    : deleted == "unmark" ? load::DeletedPolicy::unmark
@@ -325,7 +358,8 @@ CommandLine parse_command_line(int argc, char** argv) {
              : verify == "quick"  ? VerifyLevel::quick
                                   : VerifyLevel::none;
   const bool needs_target = out.command != "inspect" && out.command != "extract" && out.command != "report" &&
-                            out.command != "status" && out.command != "plan diff";
+                            out.command != "status" && out.command != "plan diff" && out.command != "tune" &&
+                            out.command != "stop";
   if (!needs_target || !kerio) return out;
   try {
     if (from_argv) s.target_password = *from_argv;

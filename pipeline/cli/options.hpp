@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include "pipeline/control.hpp"
 #include "pipeline/settings.hpp"
 
 namespace pipeline {
@@ -14,6 +15,8 @@ struct CommandLine {
   std::optional<std::int64_t> plan;
   std::optional<std::int64_t> run;
   std::pair<std::int64_t, std::int64_t> diff{0, 0};
+  TuneRequest tune;
+  bool watch = false;
   int exit = -1;  // >= 0: everything has been said (--help, --version, a usage error)
 };
 

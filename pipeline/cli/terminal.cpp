@@ -4,14 +4,20 @@
 #include <spdlog/sinks/base_sink.h>
 #include <spdlog/sinks/basic_file_sink.h>
 #include <spdlog/spdlog.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <boost/json.hpp>
 #include <cstdio>
 #include <mutex>
 
-#include "base/text.hpp"
+#include "base/result.hpp"
+#include "pipeline/progress.hpp"
 
 namespace pipeline {
+
+namespace json = boost::json;
+
 namespace {
 
 class StderrSink final : public spdlog::sinks::base_sink<std::mutex> {
@@ -55,61 +61,44 @@ std::shared_ptr<spdlog::logger> Terminal::logger(const std::string& file, bool v
   return log;
 }
 
-void Terminal::clear() {
-  if (drawn_) std::fputs("\r\x1b[K", stderr);
-  drawn_ = false;
-}
+void Terminal::clear() { drawn_ = redraw(stderr, drawn_, {}); }
 
 void Terminal::line(const std::string& text) {
   clear();
   std::fprintf(stderr, "%s\n", text.c_str());
 }
 
-std::string Terminal::text(const Progress& p, std::chrono::milliseconds now) {
-  const auto elapsed = now - stage_began_;
-  std::string out;
-  if (p.stage == "copy" || p.stage == "verify") {
-    const std::uint64_t done = p.stage == "copy" ? p.load.settled - settled_before_ : p.verified;
-    const double seconds = std::max(0.001, static_cast<double>(elapsed.count()) / 1000);
-    const double rate = static_cast<double>(done) / seconds;
-    out = fmt::format("{}: {} of {} messages", p.stage, base::human_count(done), base::human_count(p.total));
-    if (p.stage == "copy") out += fmt::format(", {}", base::human_octets(p.load.octets));
-    out += fmt::format(", {:.0f} a second", rate);
-    if (rate > 0.5 && p.total > done)
-      out += fmt::format(", about {} to go", base::human_duration(std::chrono::milliseconds(static_cast<std::int64_t>(
-                                                 static_cast<double>(p.total - done) / rate * 1000))));
-    out += fmt::format("; {} running, {} of {} accounts done", p.running, p.accounts_done, p.accounts);
-  } else {
-    out = fmt::format("{}: {} of {} accounts done, {} running", p.stage, p.accounts_done, p.accounts, p.running);
-  }
-  if (!p.waiting.empty()) out += "; waiting " + p.waiting;
-  return out;
-}
-
-void Terminal::show(const Progress& p, std::chrono::milliseconds now) {
-  if (p.stage != stage_) {
-    stage_ = p.stage;
-    stage_began_ = last_line_ = now;
-    settled_before_ = p.load.settled;
+void Terminal::show(const json::object& snapshot, std::chrono::milliseconds now) {
+  const std::string stage(snapshot.at("stage").as_string());
+  if (stage != stage_) {
+    stage_ = stage;
+    last_line_ = now;
   }
   if (quiet_ || stage_.empty()) return;
   if (json_) {
     if (now - last_line_ < std::chrono::seconds(1)) return;
     last_line_ = now;
-    boost::json::object o{
-        {"progress", p.stage},    {"accounts_done", p.accounts_done},
-        {"accounts", p.accounts}, {"messages_done", p.stage == "verify" ? p.verified : p.load.settled},
-        {"messages", p.total},    {"octets", p.load.octets},
-        {"waiting", p.waiting}};
-    std::fprintf(stderr, "%s\n", boost::json::serialize(o).c_str());
+    std::fprintf(stderr, "%s\n", json::serialize(json::object{{"progress", snapshot}}).c_str());
   } else if (tty_) {
-    std::fprintf(stderr, "\r\x1b[K%s", text(p, now).substr(0, 200).c_str());
-    std::fflush(stderr);
-    drawn_ = true;
+    drawn_ = redraw(stderr, drawn_, status_table(snapshot, columns(STDERR_FILENO)));
   } else if (now - last_line_ >= std::chrono::seconds(10)) {
     last_line_ = now;
-    line(text(p, now));
+    line(status_line(snapshot));
   }
+}
+
+std::size_t columns(int fd) {
+  winsize size{};
+  return ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 20 ? size.ws_col - 1u : 79u;
+}
+
+std::size_t redraw(std::FILE* out, std::size_t drawn, const std::vector<std::string>& lines) {
+  std::string text;
+  if (drawn > 0) text = fmt::format("\x1b[{}A\r\x1b[J", drawn);
+  for (const auto& l : lines) text += l + "\n";
+  std::fputs(text.c_str(), out);
+  std::fflush(out);
+  return lines.size();
 }
 
 }  // namespace pipeline

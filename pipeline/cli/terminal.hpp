@@ -1,10 +1,12 @@
-// stderr for people: log lines, and one progress line that stays below them on a terminal.
+// stderr for people: log lines, and a table of what is going on that stays below them on a terminal.
 #pragma once
 
+#include <boost/json/object.hpp>
+#include <chrono>
+#include <cstdio>
 #include <memory>
 #include <string>
-
-#include "pipeline/migration.hpp"
+#include <vector>
 
 namespace spdlog {
 class logger;
@@ -18,17 +20,20 @@ class Terminal {
   // One line per message on stderr (warnings and worse; with --verbose everything) and, in full, in the log file.
   std::shared_ptr<spdlog::logger> logger(const std::string& file, bool verbose);
   // Called a few times a second; draws on a terminal, writes a line every ten seconds elsewhere.
-  void show(const Progress& p, std::chrono::milliseconds now);
+  void show(const boost::json::object& snapshot, std::chrono::milliseconds now);
   void clear();
   void line(const std::string& text);  // talk, to stderr
 
  private:
-  std::string text(const Progress& p, std::chrono::milliseconds now);
   bool quiet_, json_, tty_;
-  bool drawn_ = false;
+  std::size_t drawn_ = 0;  // lines of the table that stand on the terminal
   std::string stage_;
-  std::chrono::milliseconds stage_began_{0}, last_line_{0};
-  std::uint64_t settled_before_ = 0;
+  std::chrono::milliseconds last_line_{0};
 };
+
+// What fits on a line of the terminal `fd`.
+std::size_t columns(int fd);
+// Puts `lines` where `drawn` lines stood; how many stand there now.
+std::size_t redraw(std::FILE* out, std::size_t drawn, const std::vector<std::string>& lines);
 
 }  // namespace pipeline

@@ -49,7 +49,7 @@ World::World() {
   settings.target.port = 144;
   settings.roster = folder.path() + "/roster.csv";
   settings.state = folder.path() + "/state";
-  settings.jobs = 1;
+  settings.tuning.jobs = 1;
   std::ofstream(settings.roster) << "address;password;source_login;target_login\njane@example.org;secret;jane;jane\n";
   chmod(settings.roster.c_str(), 0600);
 }
@@ -105,8 +105,8 @@ World::Ran World::run(const std::string& command, std::uint64_t die_at) {
       io.stop();
     });
     io.run();
-    ran.appended = m.progress().load.appended;
-    ran.settled = m.progress().load.settled;
+    ran.appended = m.progress().load().appended;
+    ran.settled = m.progress().load().settled;
     if (failure) std::rethrow_exception(failure);
     store.set_before({});
     auto row = state::runs(store.db()).back();
