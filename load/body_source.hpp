@@ -16,7 +16,6 @@ namespace load {
 class BodySource {
  public:
   virtual ~BodySource() = default;
-  virtual boost::asio::awaitable<void> open(state::MailboxRow mailbox) = 0;
   virtual boost::asio::awaitable<std::vector<imap::ReadMessage>> read(state::MailboxRow mailbox,
                                                                       std::vector<base::Uid> uids) = 0;
   // One body in a session of its own.

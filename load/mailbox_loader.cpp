@@ -80,8 +80,8 @@ std::string first_met(state::MailboxId id) { return fmt::format("first met {}", 
 
 }  // namespace
 
-MailboxLoader::MailboxLoader(LoadContext& context, state::MailboxRow mailbox)
-    : context_(context), mailbox_(std::move(mailbox)) {}
+MailboxLoader::MailboxLoader(LoadContext& context, state::MailboxRow mailbox, std::optional<imap::Opened> selected)
+    : context_(context), mailbox_(std::move(mailbox)), selected_(std::move(selected)) {}
 
 std::string MailboxLoader::where() const {
   return fmt::format("\"{}\" of {}", base::printable(mailbox_.target_name), context_.account);
@@ -108,20 +108,24 @@ asio::awaitable<void> MailboxLoader::reopen() {
                         fmt::format("Could not open {} on the target: {}. Its messages stay pending; "
                                     "run again when it can be opened.",
                                     where(), opened.error().text)});
-  if (opened->uid_not_sticky || !opened->uid_validity)
+  co_await take(std::move(*opened));
+}
+
+asio::awaitable<void> MailboxLoader::take(imap::Opened opened) {
+  if (opened.uid_not_sticky || !opened.uid_validity)
     throw base::Failed(
         {Scope::mailbox, Remedy::skip,
          fmt::format(
              "The target gives {} no UIDs that last, so nothing in it could be proven. Its messages stay pending.",
              where())});
-  if (opened_.uid_validity && opened->uid_validity != opened_.uid_validity)
+  if (opened_.uid_validity && opened.uid_validity != opened_.uid_validity)
     throw base::Failed(
         {Scope::mailbox, Remedy::skip,
          fmt::format(
              "{} was created anew on the target while we worked on it (its UIDVALIDITY changed). Nothing more is "
              "sent to it in this run; run again to reconcile.",
              where())});
-  opened_ = std::move(*opened);
+  opened_ = std::move(opened);
   if (opened_.uid_validity != mailbox_.target_validity) co_return;
   const state::MailboxId id = mailbox_.id;
   // A UID at or above UIDNEXT names nothing: a server that lied about it (APPENDUID) is found out by content.
@@ -133,9 +137,24 @@ asio::awaitable<void> MailboxLoader::reopen() {
                    id);
 }
 
+// Nothing was there when it was selected that had to be looked at. What has come since lies above that UIDNEXT, and is
+// told from ours when the mailbox is finished.
+bool MailboxLoader::nothing_new() const {
+  if (!selected_) return false;
+  return mailbox_.target_validity
+             ? selected_->uid_validity == mailbox_.target_validity && selected_->uid_next == mailbox_.low_water
+             : selected_->uid_next == Uid(1) && selected_->exists == 0;
+}
+
 asio::awaitable<void> MailboxLoader::open_and_look() {
-  const auto session = co_await alone();
-  co_await reopen();
+  std::optional<Alone> session;
+  if (nothing_new()) {
+    co_await take(*selected_);
+  } else {
+    auto mine = co_await alone();
+    session.emplace(std::move(mine));
+    co_await reopen();
+  }
   const state::MailboxId id = mailbox_.id;
   const bool first = !mailbox_.target_validity;
   const bool changed =
@@ -521,7 +540,6 @@ asio::awaitable<void> MailboxLoader::find_elsewhere(std::vector<MessageRow> lost
 asio::awaitable<void> MailboxLoader::copy() {
   std::exception_ptr failure;
   try {
-    co_await context_.source.open(mailbox_);
     const state::MailboxId id = mailbox_.id;
     const auto validity = mailbox_.uid_validity;
     auto query = [id, validity](Db& db) { return state::stale(db, id, validity); };
@@ -798,7 +816,7 @@ asio::awaitable<void> MailboxLoader::send_window(std::vector<Outgoing> items) {
   std::vector<imap::Answer> answers;
   base::SharedLock::Hold shared;
   // Each awaited by itself: g++ 12 lays out the frame of an awaited choice wrongly.
-  if (!alone_ && context_.target.appends_share()) shared = co_await context_.target_use.share();
+  if (!alone_ && context_.target.pipelines()) shared = co_await context_.target_use.share();
   else if (!alone_) shared = co_await context_.target_use.alone();
   if (multi) answers.push_back(co_await context_.target.append_multi(mailbox_.target_wire, append));
   else answers = co_await context_.target.append_each(mailbox_.target_wire, append);

@@ -76,7 +76,8 @@ struct LoadContext {
 
 class MailboxLoader {
  public:
-  MailboxLoader(LoadContext& context, state::MailboxRow mailbox);
+  // `selected`: what a SELECT of this run has said of it, some time ago.
+  MailboxLoader(LoadContext& context, state::MailboxRow mailbox, std::optional<imap::Opened> selected = {});
 
   boost::asio::awaitable<void> open_and_look();
   // Messages whose APPEND may be on the wire and that were not found: a settle is owed before the verdict.
@@ -130,6 +131,8 @@ class MailboxLoader {
   boost::asio::awaitable<Alone> alone();
   boost::asio::awaitable<void> stand();
   boost::asio::awaitable<void> reopen();
+  boost::asio::awaitable<void> take(imap::Opened opened);
+  bool nothing_new() const;
   enum class Completeness : std::uint8_t { as_it_is, strict };
   boost::asio::awaitable<void> look(imap::Session& session, Completeness completeness);
   boost::asio::awaitable<void> remember_gap();
@@ -182,6 +185,7 @@ class MailboxLoader {
 
   LoadContext& context_;
   state::MailboxRow mailbox_;
+  std::optional<imap::Opened> selected_;
   bool alone_ = false;
   imap::Opened opened_;
   base::Uid u0_;           // a lower bound for every message sent from now on

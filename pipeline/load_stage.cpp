@@ -26,9 +26,6 @@ namespace {
 class Bodies final : public load::BodySource {
  public:
   explicit Bodies(extract::SourceReader::OpenSession open) : open_(std::move(open)) {}
-  asio::awaitable<void> open(state::MailboxRow mailbox) override {
-    const auto turn = co_await turn_at(std::move(mailbox));
-  }
   asio::awaitable<std::vector<imap::ReadMessage>> read(state::MailboxRow mailbox,
                                                        std::vector<base::Uid> uids) override {
     const auto turn = co_await turn_at(std::move(mailbox));
@@ -128,9 +125,8 @@ asio::awaitable<void> Migration::load_account(const PlannedAccount* planned) {
 }
 
 // Nothing, or why it is not there.
-asio::awaitable<std::string> Migration::create_mailbox(imap::Session* target, const PlannedAccount* planned,
-                                                       load::MappedMailbox mailbox) {
-  const auto answer = co_await target->create(mailbox.wire);
+asio::awaitable<std::string> Migration::made(imap::Session* target, const PlannedAccount* planned,
+                                             load::MappedMailbox mailbox, imap::Answer answer) {
   if (answer.ok()) {
     event("mailbox created", fmt::format("\"{}\" for {}", base::printable(mailbox.name), planned->address), planned->id,
           mailbox.id);
@@ -145,6 +141,39 @@ asio::awaitable<std::string> Migration::create_mailbox(imap::Session* target, co
       base::printable(mailbox.name), planned->address, answer.tagged.verbatim());
 }
 
+// Below --target-prefix instead, where that is allowed and free; `wire` is where it went.
+asio::awaitable<bool> Migration::made_below(imap::Session* target, const PlannedAccount* planned,
+                                            load::MappedMailbox mailbox, std::set<std::string> there,
+                                            std::string* wire) {
+  const std::string below = settings_.target_prefix;
+  if (settings_.target_kind != TargetKind::kerio || below.empty() ||
+      base::iequals(mailbox.name.substr(0, below.size() + 1), below + "/"))
+    co_return false;
+  load::MappedMailbox moved = mailbox;
+  const auto used = [&](const std::string& name) {
+    return std::any_of(planned->mailboxes.begin(), planned->mailboxes.end(),
+                       [&](const auto& x) { return base::iequals(x.map.name, name); });
+  };
+  moved.name = below + "/" + mailbox.name;
+  for (int n = 2; used(moved.name); ++n) moved.name = fmt::format("{}/{} ({})", below, mailbox.name, n);
+  moved.wire = imap::to_mutf7(moved.name);
+  if (!there.contains(moved.wire)) {
+    auto answer = co_await target->create(moved.wire);
+    const std::string error = co_await made(target, planned, moved, std::move(answer));
+    if (!error.empty()) co_return false;
+  }
+  *wire = moved.wire;
+  event("mailbox name",
+        fmt::format("\"{}\" of {} goes to \"{}\": the target did not take \"{}\"", base::printable(mailbox.from),
+                    planned->address, base::printable(moved.name), base::printable(mailbox.name)),
+        planned->id, mailbox.id);
+  auto save = [moved, asked = mailbox.name](Db& db) {
+    state::set_target_name(db, state::PlannedMailbox{moved.id, moved.wire, moved.name}, asked);
+  };
+  co_await store_.run(std::move(save));
+  co_return true;
+}
+
 // Those that are not there and could not be made: opening them would only hide why.
 asio::awaitable<std::set<std::int64_t>> Migration::create_mailboxes(imap::Session* target,
                                                                     const PlannedAccount* planned) {
@@ -157,48 +186,47 @@ asio::awaitable<std::set<std::int64_t>> Migration::create_mailboxes(imap::Sessio
     if (std::find(i.attributes.begin(), i.attributes.end(), "\\noselect") == i.attributes.end())
       there.insert(base::iequals(i.name, "INBOX") ? "INBOX" : i.name);
   for (const auto& i : co_await target->lsub()) subscribed.insert(base::iequals(i.name, "INBOX") ? "INBOX" : i.name);
+  std::vector<std::string> wanted;
+  for (const auto& m : planned->mailboxes)
+    if (!there.contains(m.map.wire)) wanted.push_back(m.map.wire);
+  const auto created = co_await target->create_each(wanted);
+  std::map<std::string, imap::Answer> answers;
+  for (std::size_t i = 0; i < wanted.size(); ++i) answers[wanted[i]] = created[i];
+  std::vector<std::pair<state::MailboxId, std::string>> errors;
+  std::vector<std::string> to_subscribe;
+  std::vector<std::size_t> subscribing;  // index into errors
   for (const auto& m : planned->mailboxes) {
     std::string error;
     std::string wire = m.map.wire;
-    if (!there.contains(wire)) {
-      error = co_await create_mailbox(target, planned, m.map);
+    if (const auto a = answers.find(wire); a != answers.end()) {
+      error = co_await made(target, planned, m.map, a->second);
       // A target that takes no new mailboxes at the top may take them below another.
-      const std::string below = settings_.target_prefix;
-      if (!error.empty() && settings_.target_kind == TargetKind::kerio && !below.empty() &&
-          !base::iequals(m.map.name.substr(0, below.size() + 1), below + "/")) {
-        load::MappedMailbox moved = m.map;
-        const auto used = [&](const std::string& name) {
-          return std::any_of(planned->mailboxes.begin(), planned->mailboxes.end(),
-                             [&](const auto& x) { return base::iequals(x.map.name, name); });
-        };
-        moved.name = below + "/" + m.map.name;
-        for (int n = 2; used(moved.name); ++n) moved.name = fmt::format("{}/{} ({})", below, m.map.name, n);
-        moved.wire = imap::to_mutf7(moved.name);
-        if (there.contains(moved.wire) || (co_await create_mailbox(target, planned, moved)).empty()) {
-          error.clear();
-          wire = moved.wire;
-          event("mailbox name",
-                fmt::format("\"{}\" of {} goes to \"{}\": the target did not take \"{}\"", base::printable(m.map.from),
-                            planned->address, base::printable(moved.name), base::printable(m.map.name)),
-                planned->id, m.map.id);
-          auto save = [moved, asked = m.map.name](Db& db) {
-            state::set_target_name(db, state::PlannedMailbox{moved.id, moved.wire, moved.name}, asked);
-          };
-          co_await store_.run(std::move(save));
-        }
+      if (!error.empty()) {
+        const bool moved = co_await made_below(target, planned, m.map, there, &wire);
+        if (moved) error.clear();
       }
     }
     if (!error.empty()) not_made.insert(m.map.id.value);
     if (error.empty() && m.subscribe && !subscribed.contains(wire)) {
-      const auto answer = co_await target->subscribe(wire);
-      if (!answer.ok())
-        error = fmt::format("Could not subscribe {} to \"{}\": server said {}.", planned->address,
-                            base::printable(m.map.name), answer.tagged.verbatim());
+      to_subscribe.push_back(wire);
+      subscribing.push_back(errors.size());
     }
-    if (!error.empty()) log_->warn("{}", error);
-    auto save = [id = m.map.id, error](Db& db) { state::set_target_error(db, id, error); };
-    co_await store_.run(std::move(save));
+    errors.emplace_back(m.map.id, std::move(error));
   }
+  const auto answered = co_await target->subscribe_each(to_subscribe);
+  for (std::size_t i = 0; i < answered.size(); ++i)
+    if (!answered[i].ok())
+      errors[subscribing[i]].second = fmt::format(
+          "Could not subscribe {} to \"{}\": server said {}.", planned->address,
+          base::printable(imap::from_mutf7(to_subscribe[i]).value_or(to_subscribe[i])), answered[i].tagged.verbatim());
+  for (const auto& [id, error] : errors)
+    if (!error.empty()) log_->warn("{}", error);
+  auto save = [errors](Db& db) {
+    state::Transaction t(db);
+    for (const auto& [id, error] : errors) state::set_target_error(db, id, error);
+    t.commit();
+  };
+  co_await store_.run(std::move(save));
   co_return not_made;
 }
 
@@ -283,6 +311,7 @@ struct Migration::CopyWork {
   load::LoadContext* context;
   Bodies* bodies;
   std::map<std::int64_t, std::unique_ptr<load::MailboxLoader>>* loaders;
+  const std::map<std::int64_t, imap::Opened>* selected;
   const std::set<std::int64_t>* given_up;
   std::size_t next;  // of rows
   std::exception_ptr* failure;
@@ -327,7 +356,11 @@ asio::awaitable<void> Migration::copy_mailbox(CopyWork* work, const state::Mailb
   if (pending == 0 && p->create && m.messages == 0) co_return;
   auto l = std::move((*work->loaders)[m.id.value]);
   const bool looked = l != nullptr;
-  if (!looked) l = std::make_unique<load::MailboxLoader>(*work->context, m);
+  if (!looked) {
+    const auto s = work->selected->find(m.id.value);
+    const auto known = s == work->selected->end() ? std::nullopt : std::optional(s->second);
+    l = std::make_unique<load::MailboxLoader>(*work->context, m, known);
+  }
   co_await mailbox_survives(bring(l.get(), looked), m.id);
 }
 
@@ -417,7 +450,23 @@ asio::awaitable<void> Migration::load_once(const PlannedAccount* as_planned) {
     l.reset();
   }
 
-  CopyWork work{rows, planned, &context, &bodies, &loaders, &given_up, 0, &failure};
+  // What the target has of each, in one round trip; a mailbox with nothing new need not be selected again.
+  std::vector<std::string> names;
+  std::vector<state::MailboxId> ids;
+  for (const auto& m : rows) {
+    if (!target->pipelines() || m.target_wire.empty() || given_up.contains(m.id.value) || loaders.contains(m.id.value))
+      continue;
+    auto pending = [id = m.id](Db& db) { return state::pending(db, id); };
+    const auto n = co_await store_.run(std::move(pending));
+    if (n == 0) continue;
+    names.push_back(m.target_wire);
+    ids.push_back(m.id);
+  }
+  std::map<std::int64_t, imap::Opened> selected;
+  const auto opened = co_await target->select_each(std::move(names));
+  for (std::size_t i = 0; i < opened.size(); ++i)
+    if (opened[i]) selected[ids[i].value] = *opened[i];
+  CopyWork work{rows, planned, &context, &bodies, &loaders, &selected, &given_up, 0, &failure};
   // Several mailboxes at once over the same two connections: while one waits for the target, the other sends.
   std::vector<asio::awaitable<void>> workers;
   for (int i = 0; i < std::max(1, settings_.mailboxes_at_once); ++i) workers.push_back(copy_mailboxes(&work));

@@ -170,8 +170,10 @@ class Migration {
                                               state::MailboxRow mailbox, imap::Session* source, imap::Session* target);
   boost::asio::awaitable<bool> mailbox_survives(boost::asio::awaitable<void> work, state::MailboxId mailbox);
   boost::asio::awaitable<std::set<std::int64_t>> create_mailboxes(imap::Session* target, const PlannedAccount* planned);
-  boost::asio::awaitable<std::string> create_mailbox(imap::Session* target, const PlannedAccount* planned,
-                                                     load::MappedMailbox mailbox);
+  boost::asio::awaitable<std::string> made(imap::Session* target, const PlannedAccount* planned,
+                                           load::MappedMailbox mailbox, imap::Answer answer);
+  boost::asio::awaitable<bool> made_below(imap::Session* target, const PlannedAccount* planned,
+                                          load::MappedMailbox mailbox, std::set<std::string> there, std::string* wire);
   boost::asio::awaitable<void> adapt_to_target(imap::Session* target, PlannedAccount* planned);
   boost::asio::awaitable<void> plan_mailboxes(PlannedAccount* planned, const load::TargetView* view,
                                               imap::Session* target);

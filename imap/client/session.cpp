@@ -64,6 +64,29 @@ class OpenedSink final : public Sink {
   Opened opened;
 };
 
+constexpr std::size_t kPipelined = 100;
+
+// Of several SELECTs in one round trip: what comes before the n-th answer is about the n-th.
+class OpenedEach final : public Sink {
+ public:
+  OpenedEach(std::vector<OpenedSink>& each, const std::vector<Answer>& answers) : each_(each), answers_(answers) {}
+  void begin(std::size_t at) { at_ = at; }
+  void untagged(Untagged&& response) override {
+    if (const auto n = at_ + answers_.size(); n < each_.size()) each_[n].untagged(std::move(response));
+  }
+
+ private:
+  std::vector<OpenedSink>& each_;
+  const std::vector<Answer>& answers_;
+  std::size_t at_ = 0;
+};
+
+std::vector<Command> for_each_name(Verb verb, const std::vector<std::string>& mailboxes) {
+  std::vector<Command> out;
+  for (const auto& m : mailboxes) out.push_back(std::move(Command(verb).string(m)));
+  return out;
+}
+
 std::string random_tag_prefix() {
   unsigned char octets[4];
   if (RAND_bytes(octets, sizeof octets) != 1) throw base::Failed({Scope::run, Remedy::ask_admin, "No random numbers."});
@@ -605,6 +628,33 @@ asio::awaitable<base::Result<Opened>> Session::select(const std::string& mailbox
   co_return co_await open_mailbox(Verb::select, mailbox);
 }
 
+asio::awaitable<std::vector<base::Result<Opened>>> Session::select_each(std::vector<std::string> mailboxes) {
+  std::vector<OpenedSink> each(mailboxes.size());
+  OpenedEach sink(each, answers_);
+  std::vector<base::Result<Opened>> out;
+  mailbox_.clear();
+  // One round trip at a time: the sink tells one from the other by the answers there are.
+  const std::size_t at_once = pipelines() ? kPipelined : 1;
+  for (std::size_t i = 0; i < mailboxes.size(); i += at_once) {
+    const auto end = std::min(mailboxes.size(), i + at_once);
+    const std::vector<std::string> some(mailboxes.begin() + static_cast<std::ptrdiff_t>(i),
+                                        mailboxes.begin() + static_cast<std::ptrdiff_t>(end));
+    sink.begin(i);
+    const auto answers = co_await run_each(for_each_name(Verb::select, some), sink);
+    for (std::size_t k = 0; k < answers.size(); ++k) {
+      auto& opened = each[i + k].opened;
+      if (!answers[k].ok())
+        out.emplace_back(base::fail(Scope::mailbox, Remedy::skip, "server said " + answers[k].tagged.verbatim()));
+      else if (!opened.uid_next)
+        out.emplace_back(base::fail(Scope::mailbox, Remedy::skip, "the server did not say UIDNEXT"));
+      else out.emplace_back(std::move(opened));
+      mailbox_ = answers[k].ok() ? mailboxes[i + k] : std::string();
+      exists_ = each[i + k].opened.exists;
+    }
+  }
+  co_return out;
+}
+
 asio::awaitable<base::Result<void>> Session::uid_fetch(const UidSet& set, std::string_view items, Sink& sink) {
   const auto answer = co_await run(std::move(Command(Verb::uid_fetch).word(set.text()).word(items)), sink);
   if (!answer.ok()) co_return base::fail(Scope::mailbox, Remedy::skip, "server said " + answer.tagged.verbatim());
@@ -617,8 +667,26 @@ asio::awaitable<Answer> Session::create(const std::string& mailbox) {
   co_return co_await run(std::move(Command(Verb::create).string(mailbox)));
 }
 
-asio::awaitable<Answer> Session::subscribe(const std::string& mailbox) {
-  co_return co_await run(std::move(Command(Verb::subscribe).string(mailbox)));
+asio::awaitable<std::vector<Answer>> Session::run_each(std::vector<Command> commands, Sink& sink) {
+  const std::size_t at_once = pipelines() ? kPipelined : 1;
+  std::vector<Answer> out;
+  for (std::size_t i = 0; i < commands.size(); i += at_once) {
+    co_await rest();
+    for (std::size_t k = i; k < std::min(commands.size(), i + at_once); ++k) submit(std::move(commands[k]));
+    auto answers = co_await exchange(sink);
+    std::move(answers.begin(), answers.end(), std::back_inserter(out));
+  }
+  co_return out;
+}
+
+asio::awaitable<std::vector<Answer>> Session::create_each(const std::vector<std::string>& mailboxes) {
+  Ignore ignore;
+  co_return co_await run_each(for_each_name(Verb::create, mailboxes), ignore);
+}
+
+asio::awaitable<std::vector<Answer>> Session::subscribe_each(const std::vector<std::string>& mailboxes) {
+  Ignore ignore;
+  co_return co_await run_each(for_each_name(Verb::subscribe, mailboxes), ignore);
 }
 
 asio::awaitable<Answer> Session::change_flags(base::Uid uid, char sign, std::vector<std::string> flags) {
@@ -643,7 +711,7 @@ void add_item(Command& command, const AppendItem& item) {
 
 asio::awaitable<std::vector<Answer>> Session::append_all(std::vector<Command> commands) {
   co_await rest();
-  if (appends_share()) co_return co_await exchange_shared(std::move(commands));
+  if (pipelines()) co_return co_await exchange_shared(std::move(commands));
   Ignore ignore;
   std::vector<Answer> out;
   for (auto& c : commands) {

@@ -2,7 +2,7 @@
 //
 // After log-in capability decides what is used (nothing is inferred from a server's name). Every operation throws
 // base::Failed when the connection is no longer usable; the session must then be dropped: half a literal may be on the
-// wire. A tagged NO or BAD is a value. One operation at a time, but for appends that share (appends_share).
+// wire. A tagged NO or BAD is a value. One operation at a time, but for appends (pipelines()).
 //
 //   auto session = co_await Session::open(dialer, options);
 //   auto opened = co_await session->examine("INBOX");
@@ -98,19 +98,23 @@ class Session {
                                                                          bool modseq, bool pipelined);
   boost::asio::awaitable<base::Result<Opened>> examine(const std::string& mailbox);
   boost::asio::awaitable<base::Result<Opened>> select(const std::string& mailbox);
+  // Several, one after the other, in one round trip where commands may be pipelined; the last stays selected.
+  boost::asio::awaitable<std::vector<base::Result<Opened>>> select_each(std::vector<std::string> mailboxes);
   // A tagged NO or BAD is an error of Scope::mailbox. `items` in parentheses.
   boost::asio::awaitable<base::Result<void>> uid_fetch(const UidSet& set, std::string_view items, Sink& sink);
   boost::asio::awaitable<Answer> noop();
   boost::asio::awaitable<Answer> create(const std::string& mailbox);
-  boost::asio::awaitable<Answer> subscribe(const std::string& mailbox);
+  // In order, in one round trip where commands may be pipelined.
+  boost::asio::awaitable<std::vector<Answer>> create_each(const std::vector<std::string>& mailboxes);
+  boost::asio::awaitable<std::vector<Answer>> subscribe_each(const std::vector<std::string>& mailboxes);
   // UID STORE +FLAGS.SILENT or -FLAGS.SILENT; never plain FLAGS, which would take away what its user set (RFC 4549).
   boost::asio::awaitable<Answer> change_flags(base::Uid uid, char sign, std::vector<std::string> flags);
   boost::asio::awaitable<Answer> expunge_one(
       base::Uid uid);  // UID STORE +FLAGS.SILENT (\Deleted), UID EXPUNGE; needs UIDPLUS
 
-  // Where the server offers LITERAL+, several coroutines may append at once, over this one connection (never while
-  // anything else is under way on it): commands leave one behind the other without waiting.
-  bool appends_share() const { return has("LITERAL+"); }
+  // A server that offers LITERAL+ takes commands without waiting for each answer. Then several coroutines may append at
+  // once over this one connection, never while anything else is under way on it.
+  bool pipelines() const { return has("LITERAL+"); }
   // All of them in one command (RFC 3502).
   boost::asio::awaitable<Answer> append_multi(const std::string& mailbox, const std::vector<AppendItem>& items);
   // One command each, sent without waiting where the server offers LITERAL+; answers in order.
@@ -150,6 +154,7 @@ class Session {
   boost::asio::awaitable<void> write_part(std::vector<Command>* commands, Part* part);
   boost::asio::awaitable<void> read_part(Part* part);
   void end_shared(const std::exception_ptr& why);
+  boost::asio::awaitable<std::vector<Answer>> run_each(std::vector<Command> commands, Sink& sink);
   boost::asio::awaitable<Answer> run(Command command);
   boost::asio::awaitable<Answer> run(Command command, Sink& sink);
   boost::asio::awaitable<void> write_output();
