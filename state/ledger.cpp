@@ -301,11 +301,16 @@ void add_messages(Db& db, MailboxId mailbox, UidValidity validity, const std::ve
         "THEN 0 ELSE state END",
         mailbox, validity, m.uid, m.size, date, zone, at->second);
   }
-  // What is listed again is not superseded any more: a UIDVALIDITY may come back (a replica, a restore).
-  db.run(
-      "DELETE FROM note WHERE kind IN ('superseded', 'gone') AND message IN (SELECT id FROM message WHERE mailbox=? "
-      "AND state=0 AND state<3)",
-      mailbox);
+  // What is listed again is not superseded any more: a UIDVALIDITY may come back (a replica, a restore). Only among the
+  // rows of this piece, or a large mailbox would be gone through once for each of its pieces.
+  if (!found.empty()) {
+    const auto [first, last] =
+        std::minmax_element(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.uid < b.uid; });
+    db.run(
+        "DELETE FROM note WHERE kind IN ('superseded', 'gone') AND message IN (SELECT id FROM message WHERE mailbox=? "
+        "AND uid_validity=? AND uid BETWEEN ? AND ? AND state=0)",
+        mailbox, validity, first->uid, last->uid);
+  }
   t.commit();
 }
 
