@@ -18,7 +18,7 @@ namespace bench {
 
 inline constexpr base::UidValidity kSourceValidity{1'600'000'000};
 inline constexpr base::UidValidity kTargetValidity{1'700'000'000};
-inline constexpr std::size_t kChunk = 1000;  // rows in one transaction, as extract writes them
+inline constexpr std::size_t kChunk = 4000;  // rows in one transaction, as extract writes them
 
 // A temporary folder on the disk of TMPDIR.
 class Folder {
@@ -85,7 +85,6 @@ inline state::MailboxId add_mailbox(state::Db& db, state::AccountId account, con
 // Its inventory: UIDs 1 to count.
 inline void list_messages(state::Db& db, state::MailboxId mailbox, std::uint32_t count) {
   static constexpr const char* kFlags[] = {"", "\\Seen", "\\Answered \\Seen", "$Forwarded \\Flagged \\Seen"};
-  state::begin_inventory(db, mailbox, kSourceValidity);
   std::vector<state::FoundMessage> chunk;
   for (std::uint32_t uid = 1; uid <= count; ++uid) {
     const auto n = scatter(uid);
@@ -93,10 +92,11 @@ inline void list_messages(state::Db& db, state::MailboxId mailbox, std::uint32_t
                      base::DateTime{1'100'000'000 + static_cast<std::int64_t>(n % 600'000'000), n % 3 ? 60 : 120},
                      kFlags[n % 4]});
     if (chunk.size() < kChunk && uid < count) continue;
-    state::add_messages(db, mailbox, kSourceValidity, chunk);
+    state::InventoryPiece piece{uid <= kChunk, std::move(chunk), {}};
+    if (uid == count) piece.end = state::InventoryEnd{base::Uid(count + 1), count, base::ModSeq(7)};
+    state::add_inventory(db, mailbox, kSourceValidity, piece);
     chunk.clear();
   }
-  state::finish_inventory(db, mailbox, base::Uid(count + 1), count, base::ModSeq(7));
 }
 
 // The window of source UIDs [from, from + size): commits the results of `before` with its intents, and returns those.

@@ -2,6 +2,8 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <functional>
+#include <memory>
 
 #include "state/ledger.hpp"
 #include "state/store.hpp"
@@ -71,6 +73,35 @@ TEST_F(Inventory, APieceOfALargeMailboxCostsNoMoreThanTheFirst) {
   const auto later = db().steps();
   list(1, 30'001, 30'500);
   EXPECT_LT(db().steps() - later, early + early / 2);
+}
+
+// Further runs ask these of every mailbox, each time.
+TEST_F(Inventory, WhatIsLeftToDoIsFoundWithoutGoingThroughWhatIsDone) {
+  begin_inventory(db(), box_, UidValidity(1));
+  list(1, 1, 5000);
+  std::vector<Intent> intents;
+  std::vector<Outcome> outcomes;
+  for (const auto& m : listed(db(), box_, UidValidity(1), Uid(), 5000)) {
+    Intent i;
+    i.id = m.id;
+    i.u0 = Uid(1);
+    i.e1 = Digest{};
+    intents.push_back(i);
+    outcomes.push_back({m.id, m.uid, true, {}});
+  }
+  commit_window(db(), UidValidity(7), {}, intents);
+  commit_window(db(), UidValidity(7), outcomes, {});
+  list(1, 5001, 5001);
+  const auto cost = [this](const std::function<std::size_t()>& query, std::size_t found) {
+    const auto before = db().steps();
+    EXPECT_EQ(query(), found);
+    return db().steps() - before;
+  };
+  EXPECT_LT(cost([&] { return listed(db(), box_, UidValidity(1), Uid(), 64).size(); }, 1), 200);
+  EXPECT_LT(cost([&] { return unverified(db(), box_, Uid(), 64).size(); }, 0), 200);
+  EXPECT_LT(cost([&] { return flag_changes(db(), box_).size(); }, 0), 200);
+  EXPECT_LT(cost([&] { return in_doubt(db(), box_).size(); }, 0), 200);
+  EXPECT_LT(cost([&] { return pending(db(), box_); }, 1), 200);
 }
 
 }  // namespace
