@@ -19,20 +19,35 @@ using state::Db;
 
 namespace {
 
-constexpr std::size_t kChunk = 1000;  // rows a transaction
+constexpr std::size_t kChunk = 4000;  // rows a transaction
 
 std::string readable(const std::string& wire) { return imap::from_mutf7(wire).value_or(wire); }
 
-// One piece of a mailbox's list into the store.
-asio::awaitable<void> add(state::Store* store, state::MailboxId mailbox, base::UidValidity validity,
-                          std::vector<imap::Envelope> some) {
-  std::vector<state::FoundMessage> found;
-  found.reserve(some.size());
-  for (auto& e : some) found.push_back({e.uid, e.size, e.date, state::canonical_flags(std::move(e.flags))});
-  auto work = [mailbox, validity, found = std::move(found)](Db& db) {
-    state::add_messages(db, mailbox, validity, found);
+// A mailbox's list on its way into the store. The last piece waits for the end of the list and goes in with it: a small
+// mailbox is one commit, and with many accounts most are small.
+struct Listing {
+  state::Store& store;
+  state::MailboxId mailbox;
+  base::UidValidity validity;
+  bool begun = false;  // under that UIDVALIDITY
+  std::vector<imap::Envelope> held;
+};
+
+asio::awaitable<void> write(Listing* l, std::optional<state::InventoryEnd> end) {
+  state::InventoryPiece piece{!l->begun, {}, end};
+  piece.found.reserve(l->held.size());
+  for (auto& e : l->held) piece.found.push_back({e.uid, e.size, e.date, state::canonical_flags(std::move(e.flags))});
+  l->held.clear();
+  auto work = [mailbox = l->mailbox, validity = l->validity, piece = std::move(piece)](Db& db) {
+    state::add_inventory(db, mailbox, validity, piece);
   };
-  co_await store->run(std::move(work));
+  co_await l->store.run(std::move(work));
+  l->begun = true;
+}
+
+asio::awaitable<void> take(Listing* l, std::vector<imap::Envelope> some) {
+  if (!l->held.empty()) co_await write(l, std::nullopt);
+  l->held = std::move(some);
 }
 
 asio::awaitable<base::Result<std::uint64_t>> read_mailbox(imap::Session& session, state::Store& store,
@@ -44,32 +59,30 @@ asio::awaitable<base::Result<std::uint64_t>> read_mailbox(imap::Session& session
       co_return base::fail(Scope::mailbox, Remedy::skip,
                            "the server gives it no UIDs that last, so that nothing in it could be told apart");
     const auto validity = opened->uid_validity;
-    if (validity != m.uid_validity) {
-      auto begin = [id = m.id, validity](Db& db) { state::begin_inventory(db, id, validity); };
-      co_await store.run(std::move(begin));
-      m.uid_validity = validity;
-    }
-    imap::EnvelopeReceiver receive = [store_ = &store, id = m.id, validity](std::vector<imap::Envelope> some) {
-      return add(store_, id, validity, std::move(some));
+    Listing listing{store, m.id, validity, validity == m.uid_validity, {}};
+    imap::EnvelopeReceiver receive = [l = &listing](std::vector<imap::Envelope> some) {
+      return take(l, std::move(some));
     };
     const std::uint64_t exists = opened->exists;
     std::uint64_t count = 0;
     if (exists > 0) {
       auto listed = co_await imap::list_messages(session, Uid(1), opened->uid_next,
                                                  "(UID FLAGS INTERNALDATE RFC822.SIZE)", kChunk, std::move(receive));
-      if (!listed) co_return base::fail(Scope::mailbox, Remedy::skip, "could not be listed: " + listed.error().text);
+      if (!listed) {
+        co_await write(&listing, std::nullopt);
+        co_return base::fail(Scope::mailbox, Remedy::skip, "could not be listed: " + listed.error().text);
+      }
       count = *listed;
     }
     if (count != exists) {
+      co_await write(&listing, std::nullopt);
+      m.uid_validity = validity;
       // Mail came or went in between, or the server gave a short list under OK: never taken for complete.
       if (attempt == 0) continue;
       co_return base::fail(Scope::mailbox, Remedy::skip,
                            fmt::format("the server listed {} of {}", count, base::plural(exists, "message")));
     }
-    auto finish = [id = m.id, next = opened->uid_next, exists, modseq = opened->highest_modseq](Db& db) {
-      state::finish_inventory(db, id, next, exists, modseq);
-    };
-    co_await store.run(std::move(finish));
+    co_await write(&listing, state::InventoryEnd{opened->uid_next, exists, opened->highest_modseq});
     co_return count;
   }
 }

@@ -280,7 +280,7 @@ asio::awaitable<void> Migration::plan_mailboxes(PlannedAccount* planned, const l
       if (ask[i] != m.wire || !statuses[i] || statuses[i]->uid_validity != row->target_validity.value) continue;
       auto bound = [id = m.id](Db& db) {
         return static_cast<std::uint64_t>(
-            db.integer("SELECT count(*) FROM message WHERE mailbox=? AND state IN (3, 4)", id));
+            db.integer("SELECT count(*) FROM message WHERE mailbox=? AND target_uid IS NOT NULL", id));
       };
       const auto moved = co_await store_.run(std::move(bound));
       const bool fewer = statuses[i]->messages.value_or(moved) < moved;

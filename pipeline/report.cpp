@@ -190,7 +190,7 @@ json::object make_report(Db& db, const VerifyResult& verified, const state::RunR
   std::uint64_t absent_on_record = 0;
   for (const auto& n : state::noted_messages(db)) {
     const auto it = names.find(n.mailbox.value);
-    if (it == names.end() || n.kind == "found" || n.kind == "superseded") continue;
+    if (it == names.end()) continue;
     absent_on_record += n.kind == "absent";
     messages.push_back({{"account", text(it->second.first)},
                         {"mailbox", text(it->second.second)},

@@ -140,6 +140,12 @@ sqlite3_stmt* Db::prepared(const char* sql) {
 
 std::int64_t Db::last_id() const { return sqlite3_last_insert_rowid(handle_); }
 std::int64_t Db::changes() const { return sqlite3_changes64(handle_); }
+std::int64_t Db::steps() const {
+  std::int64_t n = 0;
+  for (const auto& [sql, s] : statements_)
+    n += static_cast<std::uint32_t>(sqlite3_stmt_status(s, SQLITE_STMTSTATUS_VM_STEP, 0));
+  return n;
+}
 bool Db::in_transaction() const { return sqlite3_get_autocommit(handle_) == 0; }
 
 void Db::backup_to(const std::string& path) {

@@ -109,6 +109,8 @@ class Db {
   std::int64_t last_id() const;
   std::int64_t changes() const;
   bool in_transaction() const;
+  // What SQLite's machine has done so far, all statements together: for tests that bound the work, not the time.
+  std::int64_t steps() const;
   void backup_to(const std::string& path);
   [[noreturn]] void fail(const char* doing) const;
   const std::string& path() const { return path_; }

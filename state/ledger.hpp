@@ -145,7 +145,20 @@ struct FoundMessage {
 void begin_inventory(Db& db, MailboxId mailbox, base::UidValidity validity);
 // New rows are listed; known ones keep their state and learn new flags; gone ones come back. In one transaction.
 void add_messages(Db& db, MailboxId mailbox, base::UidValidity validity, const std::vector<FoundMessage>& found);
+struct InventoryEnd {
+  base::Uid uid_next;
+  std::uint64_t messages = 0;
+  base::ModSeq modseq;
+};
 void finish_inventory(Db& db, MailboxId mailbox, base::Uid uid_next, std::uint64_t messages, base::ModSeq modseq);
+// All of that, or a piece of it, in one transaction: a small mailbox is one sync, and with many accounts most are
+// small.
+struct InventoryPiece {
+  bool begin = false;
+  std::vector<FoundMessage> found;
+  std::optional<InventoryEnd> end;
+};
+void add_inventory(Db& db, MailboxId mailbox, base::UidValidity validity, const InventoryPiece& piece);
 // Flags as one text: sorted, without duplicates and without \Recent.
 std::string canonical_flags(std::vector<std::string> names);
 
@@ -175,9 +188,11 @@ struct RunRow {
   int exit = -1;
   std::uint64_t appended = 0;
   base::Octets octets = 0;
-  std::string report;
+  bool reported = false;
 };
 std::vector<RunRow> runs(Db& db);
+// As JSON; a large server's is tens of megabytes.
+std::string report(Db& db, RunId run);
 void add_event(Db& db, std::optional<RunId> run, std::int64_t at, std::optional<AccountId> account,
                std::optional<MailboxId> mailbox, const std::string& kind, const std::string& detail);
 
@@ -312,6 +327,8 @@ struct NotedMessage {
   MessageState state = MessageState::listed;
   std::string kind, detail;
 };
+// What a report lists. Not that a copy was found on the target, or that a row was superseded: after a lost state that
+// would be every message.
 std::vector<NotedMessage> noted_messages(Db& db);
 
 // The SQL assertions of I3 and I5, for start-up and for tests: a sentence for each that does not hold.

@@ -117,7 +117,8 @@ CREATE TABLE message(id INTEGER PRIMARY KEY, mailbox INTEGER NOT NULL REFERENCES
 CREATE UNIQUE INDEX message_source ON message(mailbox, uid_validity, uid);
 CREATE UNIQUE INDEX message_target ON message(mailbox, target_uid) WHERE target_uid IS NOT NULL;
 CREATE INDEX message_pending ON message(mailbox, uid) WHERE state < 3;
-CREATE INDEX message_unverified ON message(mailbox, uid) WHERE state = 3;
+CREATE INDEX message_unverified ON message(mailbox, target_uid) WHERE state = 3;
+CREATE INDEX message_new_flags ON message(mailbox) WHERE new_flags IS NOT NULL;
 CREATE TABLE intent(message INTEGER PRIMARY KEY REFERENCES message, target_validity INTEGER NOT NULL, u0 INTEGER NOT NULL,
   first_u0 INTEGER NOT NULL, octets INTEGER NOT NULL) STRICT;
 CREATE TABLE note(id INTEGER PRIMARY KEY, message INTEGER NOT NULL REFERENCES message, kind TEXT NOT NULL, detail TEXT NOT NULL,

@@ -69,7 +69,7 @@ int inspect(const Settings& s) {
 const state::RunRow* chosen_run(const std::vector<state::RunRow>& runs, std::optional<std::int64_t> number) {
   const state::RunRow* chosen = nullptr;
   for (const auto& r : runs)
-    if (number ? r.id.value == *number : !r.report.empty()) chosen = &r;
+    if (number ? r.id.value == *number : r.reported) chosen = &r;
   return chosen;
 }
 
@@ -107,12 +107,12 @@ int report(const CommandLine& c) {
   state::Store store(c.settings.state, state::Store::Mode::existing);
   const auto runs = state::runs(store.db());
   const auto* r = chosen_run(runs, c.run);
-  if (r == nullptr || r->report.empty())
+  if (r == nullptr || !r->reported)
     throw base::Failed({base::Scope::run, base::Remedy::ask_admin,
                         fmt::format("There is no report in {}{}; \"4d2kms status\" lists the runs.", c.settings.state,
                                     c.run ? fmt::format(" for run {}", *c.run) : std::string())});
-  const auto value = json::parse(r->report);
-  print(c.settings.json ? r->report + "\n" : report_text(value.as_object()));
+  const auto content = state::report(store.db(), r->id);
+  print(c.settings.json ? content + "\n" : report_text(json::parse(content).as_object()));
   return 0;
 }
 
