@@ -1,5 +1,6 @@
 // The data contract against servers that lie, forget, freeze and rewrite. Each test is one attack; the defence it
 // breaks without is named in docs/architecture.md.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -44,6 +45,36 @@ TEST_F(Contract, PlainMigrationIsCompleteVerifiedAndIdempotent) {
   EXPECT_LT(w.target.appends, 10u) << "MULTIAPPEND was offered";
   expect_nothing_left_to_do();
   EXPECT_EQ(w.run("verify").exit, 0);
+}
+
+TEST_F(Contract, WhatIsThereIsLookedAtThoughItWasSelectedBefore) {
+  for (const char* name : {"INBOX", "Archive", "Zoo"})
+    for (int i = 0; i < 5; ++i) w.source.put(World::kUser, name, mail(name + std::to_string(i)));
+  w.target.put(World::kUser, "INBOX", mail("INBOX2"));
+  w.target.put(World::kUser, "Archive", mail("Archive4"));
+  w.target.put(World::kUser, "Zoo", mail("Zoo0"));
+  EXPECT_EQ(w.run().exit, 0);
+  w.expect_equal();
+  w.expect_in_order();
+}
+
+TEST_F(Contract, ARefusalInOneMailboxWhileAnotherSendsSpoilsNeither) {
+  for (int i = 0; i < 300; ++i)
+    for (const char* name : {"INBOX", "Archive", "Zoo"})
+      w.source.put(World::kUser, name, mail(fmt::format("{} {}{}", name, i, i % 70 == 9 ? " poison" : "")));
+  w.target.quirks.refuse = [](const test::ModelMessage& m) -> std::optional<std::string> {
+    if (m.octets.find("poison") == std::string::npos) return std::nullopt;
+    return "NO message refused";
+  };
+  w.settings.mailboxes_at_once = 3;
+  const auto r = w.run();
+  EXPECT_EQ(r.exit, 3);
+  w.expect_in_order();
+  for (const char* name : {"INBOX", "Archive", "Zoo"}) {
+    auto want = w.source.bodies(World::kUser, name);
+    std::erase_if(want, [](const auto& b) { return b.find("poison") != std::string::npos; });
+    EXPECT_EQ(w.target.bodies(World::kUser, name), want) << "all but the refused, in their order, in " << name;
+  }
 }
 
 TEST_F(Contract, SameWithoutUidplusLiteralPlusMultiappendAndWithoutAll) {
