@@ -469,7 +469,7 @@ asio::awaitable<void> MailboxLoader::find_elsewhere(std::vector<MessageRow> lost
     if (r.e1) wanted[*r.e1].push_back(r);
   }
   for (const auto& item : co_await context_.target.list()) {
-    if (item.name == mailbox_.target_wire) continue;
+    if (item.name == mailbox_.target_wire || context_.at_work.contains(item.name)) continue;
     if (std::find(item.attributes.begin(), item.attributes.end(), "\\noselect") != item.attributes.end()) continue;
     auto opened = co_await context_.target.examine(item.name);
     if (!opened || opened->exists == 0) continue;
@@ -538,6 +538,18 @@ asio::awaitable<void> MailboxLoader::find_elsewhere(std::vector<MessageRow> lost
 // ---- copying ----
 
 asio::awaitable<void> MailboxLoader::copy() {
+  context_.at_work.insert(mailbox_.target_wire);
+  std::exception_ptr failure;
+  try {
+    co_await copy_all();
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  context_.at_work.erase(mailbox_.target_wire);
+  if (failure) std::rethrow_exception(failure);
+}
+
+asio::awaitable<void> MailboxLoader::copy_all() {
   std::exception_ptr failure;
   try {
     const state::MailboxId id = mailbox_.id;

@@ -67,6 +67,7 @@ MUTANTS = {
     "merging not told": (LOADER, "if (!twins.empty() && twins.front().target_uid.value != 0)\n        reason +=", "if (false)\n        reason +=", "test_load", "Contract.OfMessagesThatTheTargetMerges*"),
     "a mailbox selected amid the appends of another": ("base/tasks.cpp", "|| (alone && holders_ > 0)", "", "test_base", "SharedLock.*"),
     "old news of a mailbox believed": (LOADER, "  if (nothing_new()) {", "  if (selected_) {", "test_load", "Contract.WhatIsThereIsLookedAtThoughItWasSelectedBefore"),
+    "looked for in a mailbox that is being copied": (LOADER, " || context_.at_work.contains(item.name)", "", "test_load", "Contract.AcknowledgedAndLostIsNotFound*"),
     "read-only not enforced": ("imap/protocol/engine.cpp", "access_ == Access::read_only &&", "false &&", "test_imap", "Engine.ReadOnly*"),
     "streamed body stored before its E1 is durable": (LOADER, "  co_await context_.store.run(std::move(save));\n  const auto started", "  const auto started", "test_load",
                                                       "Contract.SourceThatDeletesAfterTheWindowLeftLeavesNoEndlessPending"),

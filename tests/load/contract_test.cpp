@@ -568,6 +568,27 @@ TEST_F(Contract, AcknowledgedAndNowhereToBeFoundEndsAsQuarantinedWithItsStory) {
   w.expect_in_order();
 }
 
+TEST_F(Contract, AcknowledgedAndLostIsNotFoundInAnotherMailboxThatIsBeingCopied) {
+  w.target.quirks.capabilities.erase("UIDPLUS");
+  w.source.put(World::kUser, "INBOX", mail("the same"));
+  w.source.put(World::kUser, "Archive", mail("the same"));
+  fill(500, "Archive");
+  bool lost = false;
+  w.on_step = [&](std::uint64_t) {
+    auto& box = w.target.users[World::kUser]["INBOX"];
+    if (!lost && !box.messages.empty() && !w.target.users[World::kUser]["Archive"].messages.empty()) {
+      box.messages.clear();
+      lost = true;
+    }
+  };
+  EXPECT_EQ(w.run().exit, 3);
+  ASSERT_TRUE(lost);
+  EXPECT_EQ(w.query("SELECT count(*) FROM note WHERE kind='quarantine' AND detail LIKE '%said it stored%'"), 1);
+  EXPECT_EQ(w.query("SELECT count(*) FROM message WHERE state IN (3, 4)"), 501);
+  EXPECT_EQ(w.target.bodies(World::kUser, "Archive"), w.source.bodies(World::kUser, "Archive"));
+  w.expect_in_order();
+}
+
 TEST_F(Contract, AcknowledgedAndMovedByItsUserIsFoundInTheOtherMailbox) {  // attack 6
   // Die when both are acknowledged and not yet bound; then their user moves one.
   for (std::uint64_t n = 1;; ++n) {
