@@ -68,6 +68,8 @@ MUTANTS = {
     "a mailbox selected amid the appends of another": ("base/tasks.cpp", "|| (alone && holders_ > 0)", "", "test_base", "SharedLock.*"),
     "old news of a mailbox believed": (LOADER, "  if (nothing_new()) {", "  if (selected_) {", "test_load", "Contract.WhatIsThereIsLookedAtThoughItWasSelectedBefore"),
     "looked for in a mailbox that is being copied": (LOADER, " || context_.at_work.contains(item.name)", "", "test_load", "Contract.AcknowledgedAndLostIsNotFound*"),
+    "settle knows no sizes": (STAGE, "std::chrono::milliseconds(doubtful_octets / (1024 * 1024) * 1000)", "std::chrono::milliseconds(0)", "test_load",
+                              "Contract.ZombieOfALarge*"),
     "read-only not enforced": ("imap/protocol/engine.cpp", "access_ == Access::read_only &&", "false &&", "test_imap", "Engine.ReadOnly*"),
     "streamed body stored before its E1 is durable": (LOADER, "  co_await context_.store.run(std::move(save));\n  const auto started", "  const auto started", "test_load",
                                                       "Contract.SourceThatDeletesAfterTheWindowLeftLeavesNoEndlessPending"),

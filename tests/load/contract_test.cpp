@@ -233,6 +233,39 @@ TEST_F(Contract, ZombieThatOutlivesTheSettleIsSweptAndReported) {  // F15, late 
   EXPECT_EQ(r.exit, 0);
 }
 
+TEST_F(Contract, ZombieOfALargeMessageIsGivenTheTimeOfItsSize) {  // attack 12
+  w.source.put(World::kUser, "INBOX", mail("large", std::string(15 * 1024 * 1024, 'x') + "\r\n"));
+  w.target.strikes[1] = Strike::freeze;
+  w.target.thaw = seconds(12);
+  w.settings.load.settle = seconds(2);
+  EXPECT_EQ(w.run().exit, 0);
+  w.clock.pass(seconds(60));
+  w.expect_equal();
+  EXPECT_EQ(w.target.appends, 1u) << "found, not sent again";
+  w.expect_in_order();
+}
+
+TEST_F(Contract, InboxThatNeverComesToRestEndsTheSettleAllTheSame) {  // attack 12
+  fill(10);
+  w.target.strikes[1] = Strike::freeze;
+  w.target.thaw = seconds(35);
+  w.settings.load.settle = seconds(10);
+  const auto before = w.clock.on_sleep;
+  int news = 0;
+  w.clock.on_sleep = [&] {
+    if (before) before();
+    w.target.put(World::kUser, "INBOX", mail("news " + std::to_string(news++)));
+  };
+  w.run();
+  w.clock.on_sleep = before;
+  w.clock.pass(seconds(60));
+  EXPECT_EQ(w.run().exit, 0);
+  EXPECT_GT(news, 0);
+  EXPECT_EQ(w.target.bodies(World::kUser, "INBOX").size(), 10u + static_cast<std::size_t>(news))
+      << "ours once, and all that its user got";
+  w.expect_in_order();
+}
+
 TEST_F(Contract, ZombieOfMessagesWithEqualOctetsIsSweptWhole) {  // F15: each copy has the flags of its own twin
   for (const auto& flags : {std::vector<std::string>{}, {"\\Seen"}, {"\\Answered"}})
     w.source.put(World::kUser, "INBOX", mail("same"), {flags.begin(), flags.end()});
