@@ -490,7 +490,7 @@ def markdown(rows, about, head):
     return head + "\n" + "\n".join(out) + "\n"
 
 
-def write(results, options, labs):
+def write(results, options):
     rows = summary(results, options)
     tools = {t.name: t for t in [*FIRST, FULL, Pump(1, 1)]}
     versions = {r["tool"]: tools[r["tool"]].version(options) for r in rows if r["tool"] in tools}
@@ -541,10 +541,10 @@ def main():
         path.unlink(missing_ok=True)
     results = Results(path)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))      # so that servers are stopped
-    labs = {}
+    lab = None
     try:
         for name in options.sets if options.rounds else ():
-            labs[name] = lab = Lab(name, options)
+            lab = Lab(name, options)
             for number in range(1, options.rounds + 1):
                 for case, tools, hidden, delay in cases(options):
                     tools = [t for t in tools if wanted(t, options)]
@@ -552,11 +552,13 @@ def main():
                     for tool in tools[turn:] + tools[:turn]:
                         one_tool(lab, tool, case, hidden, delay, number, results)
             lab.close()
-            del labs[name]
     finally:
-        for lab in labs.values():
+        if lab is not None:
             lab.close()
-    write(results, options, labs)
+        for name in options.sets:               # one that did not come up
+            if (options.work / name).exists():
+                run(FIXTURES / "sandbox.sh", "stop", options.work / name)
+    write(results, options)
 
 
 if __name__ == "__main__":
