@@ -6,13 +6,13 @@
 
 Sets:   S 5 accounts x 400 messages, M 20 x 1,000, K one mailbox of 50,000 of 2 KB, T (a trial) 2 x 60.
 What:   first    onto an empty target; 4d2kms with --verify none
-        verify   the same, every body re-read (4d2kms' default)
+        verify   the same with --verify full, the default: every body is re-read
         noop     the same command again
         delta    and again, with 1 % new mail at the source
         hidden   first, with a target that does not offer MULTIAPPEND
         delay    first, with relays that add the round trips of --delays (ms) on both sides
 Tools:  4d2kms, mbsync ("mbsync x4": four processes), doveadm, imapsync, mailutil - those that are found - and
-        the pump with 1, 2 and 4 pairs of connections and MULTIAPPEND of 50, or single APPENDs.
+        "pump 4x50": four pairs of connections, MULTIAPPENDs of 50 messages; "pump 4x1": single APPENDs, pipelined.
 
 Each round runs every tool once, each on a fresh target; the order moves on by one from round to round. Each result is a
 line in DIR/results.jsonl, and what is there is not run again: stop it whenever you like. --fresh forgets them.
@@ -33,11 +33,11 @@ BEGIN, END = "<!-- compare.py writes from here -->", "<!-- to here -->"
 sys.path.insert(0, str(FIXTURES))
 import judge  # noqa: E402
 
-SETS = {  # accounts, messages each, more options of make_mail.py
-    "T": (2, 60, ["--folders", 4]),
-    "S": (5, 400, ["--folders", 12]),
-    "M": (20, 1000, ["--folders", 12]),
-    "K": (1, 50000, ["--folders", 1, "--size", 2048]),
+SETS = {  # accounts, how many of them with a message of 5 to 20 MiB, messages each, more options of make_mail.py
+    "T": (2, 0, 60, ["--folders", 4]),
+    "S": (5, 2, 400, ["--folders", 12]),
+    "M": (20, 20, 1000, ["--folders", 12]),
+    "K": (1, 0, 50000, ["--folders", 1, "--size", 2048]),
 }
 PASSWORD = "secret"
 # Dovecot's own list without MULTIAPPEND.
@@ -59,7 +59,7 @@ class Lab:
         self.dir = options.work / name
         self.dir.mkdir(parents=True, exist_ok=True)
         self.dir.chmod(0o755)
-        accounts, each, more = SETS[name]
+        accounts, with_big, each, more = SETS[name]
         self.logins = [f"u{i}" for i in range(1, accounts + 1)]
         self.messages = accounts * each
         text = "".join(f"{u}\t{PASSWORD}\n" for u in self.logins)
@@ -74,8 +74,12 @@ class Lab:
         run(FIXTURES / "sandbox.sh", "start", self.dir, "source")
         made = self.dir / "source.made"
         if not made.exists():
-            made.write_text(run(sys.executable, FIXTURES / "make_mail.py", "maildir", self.dir / "source-mail", "--users", self.dir / "source.users",
-                                "--messages", each, "--replace", *more))
+            for part, big in ((self.logins[:with_big], 1), (self.logins[with_big:], 0)):
+                (self.dir / "part.users").write_text("".join(u + "\n" for u in part))
+                if part:
+                    run(sys.executable, FIXTURES / "make_mail.py", "maildir", self.dir / "source-mail", "--users", self.dir / "part.users", "--messages", each, "--big", big, "--replace", *more)
+            octets = sum(f.stat().st_size for f in (self.dir / "source-mail").rglob("*,S=*"))
+            made.write_text(f"{accounts} account{'s' if accounts > 1 else ''}, {self.messages:,} messages, {octets / 1e6:.0f} MB")
         self.about = made.read_text().strip()
         self.take_delta_back()
         self.fresh_target()
@@ -163,6 +167,7 @@ class Tool:
     at_once = 1
     bound = False       # no migration: the upper bound
     answers = None      # typed where it asks for a password
+    fine = {0}          # exit codes after which its time counts
 
     def __init__(self, name):
         self.name = name
@@ -183,7 +188,7 @@ def first_line(*argv):
 
 
 class Ours(Tool):
-    again = True
+    again, fine = True, {0, 3}      # 3: something was refused, and is listed
 
     def __init__(self, name, *more):
         super().__init__(name)
@@ -252,7 +257,8 @@ class Mailutil(Tool):
     program, answers = "mailutil", PASSWORD
 
     def version(self, options):
-        return first_line("dpkg-query", "-W", "-f", "${Version}", "uw-mailutils")
+        version = first_line("dpkg-query", "-W", "-f", "${Version}", "uw-mailutils")
+        return version if ":" in version and version[:1].isdigit() else ""
 
     def commands(self, lab):
         return [["mailutil", "transfer", "-kw", "-m", "append", *(f"{{127.0.0.1:{lab.port(side)}/imap/notls/user={u}}}" for side in ("source", "target"))] for u in lab.logins]
@@ -262,7 +268,7 @@ class Pump(Tool):
     bound = True
 
     def __init__(self, connections, window):
-        super().__init__(f"pump, {connections} pair{'s' if connections > 1 else ''}, {'MULTIAPPEND of ' + str(window) if window > 1 else 'single APPENDs'}")
+        super().__init__(f"pump {connections}x{window}")
         self.connections, self.window = connections, window
 
     def there(self, options):
@@ -275,7 +281,7 @@ class Pump(Tool):
         return [[lab.options.build / "tests/bench/pump", lab.port("source"), lab.port("target"), lab.pairs, self.connections, self.window]]
 
 
-OURS, FULL = Ours("4d2kms, --verify none", "--verify", "none"), Ours("4d2kms, every body re-read")
+OURS, FULL = Ours("4d2kms --verify none", "--verify", "none"), Ours("4d2kms --verify full", "--verify", "full")
 MBSYNC, MBSYNC4 = Mbsync("mbsync"), Mbsync("mbsync x4", 4)
 OTHERS = [MBSYNC, MBSYNC4, Doveadm("doveadm backup"), Imapsync("imapsync"), Mailutil("mailutil transfer")]
 PUMPS = [Pump(1, 50), Pump(2, 50), Pump(4, 50), Pump(4, 1)]
@@ -348,8 +354,11 @@ def measure(lab, tool):
     wall = time.monotonic() - start
     out = {"wall": round(wall, 3), "load": os.getloadavg()[0], "command": " ".join(str(a) for a in commands[0]).replace(str(lab.dir), "DIR").replace(str(lab.options.build), "BUILD")}
     if any(d.get("over_limit") for d in done):
-        return {**out, "over_limit": True}
-    return {**out, "cpu": round(sum(d["cpu"] for d in done), 3), "peak_mib": round(max(d["peak_kib"] for d in done) / 1024, 1), "exits": sorted({d["exit"] for d in done})}
+        return {**out, "no_time": f"over {lab.options.limit:.0f} s"}
+    exits = sorted({d["exit"] for d in done})
+    if not tool.fine.issuperset(exits):
+        return {**out, "no_time": f"failed with exit {', '.join(map(str, exits))}"}
+    return {**out, "cpu": round(sum(d["cpu"] for d in done), 3), "peak_mib": round(max(d["peak_kib"] for d in done) / 1024, 1), "exits": exits}
 
 
 class Results:
@@ -375,7 +384,7 @@ class Results:
         self.keys.add(self.key(record))
         with open(self.path, "a") as f:
             f.write(json.dumps(record) + "\n")
-        spoken = "over the limit" if record.get("over_limit") else f"{record['wall']:.2f} s, {record['cpu']:.2f} s CPU, {record['peak_mib']} MiB, exit {record['exits']}"
+        spoken = record.get("no_time") or f"{record['wall']:.2f} s, {record['cpu']:.2f} s CPU, {record['peak_mib']} MiB, exit {record['exits']}"
         print(f"{record['set']} {record['case']}, round {record['round']}, {record['tool']}: {spoken}{'; ' + str(record['wrong']) if record.get('wrong') else ''}", flush=True)
 
 
@@ -392,13 +401,11 @@ def one_tool(lab, tool, case, hidden, delay, number, results):
 
     def record(of, **more):
         r = {"set": lab.name, "case": of, "tool": tool.name, "round": number, "messages": lab.messages, **measure(lab, tool), **more}
-        if not r.get("over_limit") and not results.has(*Results.key(r)):
-            if number == 1 and of == case and not lab.options.no_judge:
-                r["wrong"] = lab.verdict()
+        if number == 1 and of == case and not lab.options.no_judge and "no_time" not in r:
+            r["wrong"] = lab.verdict()
+        if not results.has(*Results.key(r)):
             results.add(r)
-        elif r.get("over_limit"):
-            results.add({**r, "limit": lab.options.limit})
-        return not r.get("over_limit")
+        return "no_time" not in r
 
     lab.fresh_target(hidden)
     lab.delayed(delay)
@@ -423,7 +430,7 @@ def summary(results, options):
     rows = []
     walls = {}
     for r in results.all:
-        if not r.get("over_limit"):
+        if "no_time" not in r:
             walls[Results.key(r)] = r["wall"]
     groups = {}
     for r in results.all:
@@ -435,8 +442,8 @@ def summary(results, options):
         return round(median(all_), 2) if all_ else None
 
     for (set_, case, tool), group in groups.items():
-        good = [r for r in group if not r.get("over_limit")]
-        row = {"set": set_, "case": case, "tool": tool, "rounds": len(group), "over_limit": len(group) - len(good)}
+        good = [r for r in group if "no_time" not in r]
+        row = {"set": set_, "case": case, "tool": tool, "rounds": len(group), "without_time": [r["no_time"] for r in group if "no_time" in r]}
         if good:
             wall = median(r["wall"] for r in good)
             row |= {"wall": wall, "wall_min": min(r["wall"] for r in good), "wall_max": max(r["wall"] for r in good),
@@ -460,7 +467,7 @@ def machine():
     return {"cpu": cpu, "cores": os.cpu_count(), "memory_gib": round(int(memory[1]) / 1048576, 1), "kernel": platform.release()}
 
 
-CASES = {"first": "onto an empty target", "noop": "again, nothing new", "delta": "again, 1 % new mail", "hidden": "onto an empty target that offers no MULTIAPPEND"}
+CASES = {"first": "Onto an empty target", "noop": "Again, nothing new", "delta": "Again, 1 % new mail", "hidden": "Onto an empty target that offers no MULTIAPPEND"}
 
 
 def markdown(rows, about, head):
@@ -468,12 +475,12 @@ def markdown(rows, about, head):
     for set_ in dict.fromkeys(r["set"] for r in rows):
         out.append(f"\nSet {set_}: {about.get(set_, '')}\n")
         for case in dict.fromkeys(r["case"] for r in rows if r["set"] == set_):
-            out.append(f"\n{CASES.get(case, 'onto an empty target, ' + case.replace('delay', 'round trips of')).capitalize()}:\n")
+            out.append(f"\n{CASES.get(case, 'Onto an empty target, ' + case.replace('delay', 'round trips of'))}:\n")
             out.append("| tool | wall s (least-most) | messages/s | to mbsync | to the pump | CPU s | peak MiB | wrong, says the judge |")
             out.append("|---|---|---|---|---|---|---|---|")
             for r in (r for r in rows if r["set"] == set_ and r["case"] == case):
                 if "wall" not in r:
-                    out.append(f"| {r['tool']} | over the limit | | | | | | |")
+                    out.append(f"| {r['tool']} | {r['without_time'][0]} | | | | | | |")
                     continue
                 wrong = "" if r["wrong"] is None else ", ".join(f"{k} {v}" for k, v in r["wrong"].items()) or "nothing"
                 show = lambda v, form="": "" if v is None else format(v, form)
@@ -483,7 +490,7 @@ def markdown(rows, about, head):
     return head + "\n" + "\n".join(out) + "\n"
 
 
-def write(results, options, labs):
+def write(results, options):
     rows = summary(results, options)
     tools = {t.name: t for t in [*FIRST, FULL, Pump(1, 1)]}
     versions = {r["tool"]: tools[r["tool"]].version(options) for r in rows if r["tool"] in tools}
@@ -491,8 +498,8 @@ def write(results, options, labs):
     about = {name: (options.work / name / "source.made").read_text().strip() for name in SETS if (options.work / name / "source.made").exists()}
     head = (f"Made by `tests/bench/compare.py`, {time.strftime('%Y-%m-%d', time.gmtime())}: {m['cores']} cores ({m['cpu']}), {m['memory_gib']} GiB, Linux {m['kernel']}, "
             f"Dovecot {first_line('dovecot', '--version')} on both sides, plain IMAP over loopback. Medians of {max((r['rounds'] for r in rows), default=0)} interleaved rounds; "
-            f"ratios are medians of the ratios within a round. Load average while it ran: {max((r.get('load', 0) for r in rows), default=0)} at most. "
-            "Versions: " + "; ".join(sorted({f"{t.split(',')[0].removesuffix(' x4')} {v}" for t, v in versions.items() if v and not tools[t].bound})) + ".")
+            f"ratios are medians of the ratios within a round; the pump is {BEST.name} (pairs of connections x messages in a MULTIAPPEND), or {PUMPS[3].name} where there is no MULTIAPPEND. Load average while it ran: {max((r.get('load', 0) for r in rows), default=0)} at most. "
+            "Versions: " + "; ".join(sorted({v if v.startswith("4d2kms") else f"{t.removesuffix(' x4')} {v}" for t, v in versions.items() if v and not tools[t].bound})) + ".")
     (options.work / "results.json").write_text(json.dumps({"machine": m, "versions": versions, "sets": about, "rows": rows}, indent=1) + "\n")
     text = markdown(rows, about, head)
     (options.work / "results.md").write_text(text)
@@ -534,10 +541,10 @@ def main():
         path.unlink(missing_ok=True)
     results = Results(path)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))      # so that servers are stopped
-    labs = {}
+    lab = None
     try:
         for name in options.sets if options.rounds else ():
-            labs[name] = lab = Lab(name, options)
+            lab = Lab(name, options)
             for number in range(1, options.rounds + 1):
                 for case, tools, hidden, delay in cases(options):
                     tools = [t for t in tools if wanted(t, options)]
@@ -545,11 +552,13 @@ def main():
                     for tool in tools[turn:] + tools[:turn]:
                         one_tool(lab, tool, case, hidden, delay, number, results)
             lab.close()
-            del labs[name]
     finally:
-        for lab in labs.values():
+        if lab is not None:
             lab.close()
-    write(results, options, labs)
+        for name in options.sets:               # one that did not come up
+            if (options.work / name).exists():
+                run(FIXTURES / "sandbox.sh", "stop", options.work / name)
+    write(results, options)
 
 
 if __name__ == "__main__":
