@@ -50,10 +50,13 @@ asio::awaitable<void> take(Listing* l, std::vector<imap::Envelope> some) {
   l->held = std::move(some);
 }
 
+// RFC 7162; QRESYNC implies CONDSTORE.
+bool has_modseq(const imap::Session& session) { return session.has("CONDSTORE") || session.has("QRESYNC"); }
+
 asio::awaitable<base::Result<std::uint64_t>> read_mailbox(imap::Session& session, state::Store& store,
                                                           state::MailboxRow m) {
   for (int attempt = 0;; ++attempt) {
-    auto opened = co_await session.examine(m.wire);
+    auto opened = co_await session.examine(m.wire, has_modseq(session));
     if (!opened) co_return base::fail(Scope::mailbox, Remedy::skip, "could not be opened: " + opened.error().text);
     if (!opened->uid_validity || opened->uid_not_sticky)
       co_return base::fail(Scope::mailbox, Remedy::skip,
@@ -134,7 +137,7 @@ asio::awaitable<InventoryResult> inventory(imap::Session& session, state::Store&
     return state::mailboxes(db, account);
   };
   const auto rows = co_await store.run(std::move(save));
-  const bool modseq = session.has("CONDSTORE") || session.has("QRESYNC");
+  const bool modseq = has_modseq(session);
   // Those inventoried before are asked for what has changed, all in one go.
   std::vector<std::string> known;
   std::vector<state::MailboxRow> read;

@@ -595,10 +595,13 @@ asio::awaitable<base::Result<StatusItem>> Session::status(const std::string& mai
   co_return std::move(all.front());
 }
 
-asio::awaitable<base::Result<Opened>> Session::open_mailbox(Verb verb, const std::string& mailbox) {
+asio::awaitable<base::Result<Opened>> Session::open_mailbox(Verb verb, const std::string& mailbox, bool modseq) {
   OpenedSink sink;
   mailbox_.clear();
-  const auto answer = co_await run(std::move(Command(verb).string(mailbox)), sink);
+  Command command(verb);
+  command.string(mailbox);
+  if (modseq) command.word("(CONDSTORE)");
+  const auto answer = co_await run(std::move(command), sink);
   if (!answer.ok()) co_return base::fail(Scope::mailbox, Remedy::skip, "server said " + answer.tagged.verbatim());
   mailbox_ = mailbox;
   exists_ = sink.opened.exists;
@@ -620,8 +623,8 @@ asio::awaitable<base::Result<Opened>> Session::open_mailbox(Verb verb, const std
   co_return o;
 }
 
-asio::awaitable<base::Result<Opened>> Session::examine(const std::string& mailbox) {
-  co_return co_await open_mailbox(Verb::examine, mailbox);
+asio::awaitable<base::Result<Opened>> Session::examine(const std::string& mailbox, bool modseq) {
+  co_return co_await open_mailbox(Verb::examine, mailbox, modseq);
 }
 
 asio::awaitable<base::Result<Opened>> Session::select(const std::string& mailbox) {

@@ -96,7 +96,8 @@ class Session {
   // Several at once, in one round trip if `pipelined`; same order as asked.
   boost::asio::awaitable<std::vector<base::Result<StatusItem>>> statuses(std::vector<std::string> mailboxes,
                                                                          bool modseq, bool pipelined);
-  boost::asio::awaitable<base::Result<Opened>> examine(const std::string& mailbox);
+  // `modseq`: with HIGHESTMODSEQ, which some servers do not tell unless they are asked (RFC 7162 §3.1.8).
+  boost::asio::awaitable<base::Result<Opened>> examine(const std::string& mailbox, bool modseq = false);
   boost::asio::awaitable<base::Result<Opened>> select(const std::string& mailbox);
   // Several, one after the other, in one round trip where commands may be pipelined; the last stays selected.
   boost::asio::awaitable<std::vector<base::Result<Opened>>> select_each(std::vector<std::string> mailboxes);
@@ -140,7 +141,7 @@ class Session {
   boost::asio::awaitable<Answer> present_master_password();
   // A command that is answered with a challenge first; `reply` gets its text. Asked twice: the session is lost.
   boost::asio::awaitable<Answer> run_challenged(Command command, std::function<std::string(std::string_view)> reply);
-  boost::asio::awaitable<base::Result<Opened>> open_mailbox(Verb verb, const std::string& mailbox);
+  boost::asio::awaitable<base::Result<Opened>> open_mailbox(Verb verb, const std::string& mailbox, bool modseq = false);
   // Sends what is queued; returns the answers in the order of the commands.
   boost::asio::awaitable<std::vector<Answer>> exchange(Sink& sink);
   // One caller's commands among those of several.

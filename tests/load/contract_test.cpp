@@ -945,6 +945,24 @@ TEST_F(Contract, UidValidityThatGoesThereAndBackLosesNothing) {
   w.expect_in_order();
 }
 
+TEST_F(Contract, AnUnchangedMailboxIsNotListedAgainWhereTheSourceTellsChanges) {
+  w.source.quirks.capabilities.insert("CONDSTORE");
+  fill(3);
+  fill(4, "Archive");
+  EXPECT_EQ(w.run().exit, 0);
+  w.source.commands.clear();
+  EXPECT_EQ(w.run().exit, 0);
+  const auto& said = w.source.commands;
+  EXPECT_EQ(std::count(said.begin(), said.end(), "EXAMINE") + std::count(said.begin(), said.end(), "UID FETCH"), 0);
+  auto& archive = w.source.users[World::kUser]["Archive"];
+  archive.messages.at(1).flags.insert("\\Flagged");
+  ++archive.modseq;
+  w.source.commands.clear();
+  EXPECT_EQ(w.run().exit, 0);
+  EXPECT_EQ(std::count(said.begin(), said.end(), "UID FETCH"), 1);
+  EXPECT_TRUE(w.target.users[World::kUser]["Archive"].messages.at(1).flags.contains("\\Flagged"));
+}
+
 TEST_F(Contract, MailboxThatComesBackUnchangedIsNotLeftBehind) {
   w.source.quirks.capabilities.insert("CONDSTORE");
   fill(1);

@@ -311,7 +311,8 @@ class ModelConnection final : public imap::Transport {
       else if (s_.quirks.permanent_flags) say("* OK [PERMANENTFLAGS " + *s_.quirks.permanent_flags + "] these");
       say("* " + std::to_string(count(*m)) + " EXISTS");
       say("* OK [UIDVALIDITY " + std::to_string(m->uid_validity) + "] valid");
-      if (s_.quirks.capabilities.contains("CONDSTORE"))
+      if (s_.quirks.capabilities.contains("CONDSTORE") &&
+          arg(1).find("CONDSTORE") != std::string::npos)  // as Dovecot does: only when asked
         say("* OK [HIGHESTMODSEQ " + std::to_string(m->modseq) + "] highest");
       say("* OK [UIDNEXT " + std::to_string(m->uid_next) + "] next");
       say(tag + " OK done");
