@@ -70,6 +70,8 @@ MUTANTS = {
     "looked for in a mailbox that is being copied": (LOADER, " || context_.at_work.contains(item.name)", "", "test_load", "Contract.AcknowledgedAndLostIsNotFound*"),
     "settle knows no sizes": (STAGE, "std::chrono::milliseconds(doubtful_octets / (1024 * 1024) * 1000)", "std::chrono::milliseconds(0)", "test_load",
                               "Contract.ZombieOfALarge*"),
+    "a dead connection used again": (SESSION, "  if (dead_) std::rethrow_exception(dead_);\n  if (engine_.idle()) begin_patience();", "  if (engine_.idle()) begin_patience();",
+                                     "test_imap", "Session.WhoeverComesAfter*"),
     "read-only not enforced": ("imap/protocol/engine.cpp", "access_ == Access::read_only &&", "false &&", "test_imap", "Engine.ReadOnly*"),
     "streamed body stored before its E1 is durable": (LOADER, "  co_await context_.store.run(std::move(save));\n  const auto started", "  const auto started", "test_load",
                                                       "Contract.SourceThatDeletesAfterTheWindowLeftLeavesNoEndlessPending"),

@@ -143,6 +143,7 @@ void Session::note(StatusLine line) {
 
 void Session::submit(Command command) {
   if (options_.trace) options_.trace("C: " + command.trace());
+  if (dead_) std::rethrow_exception(dead_);
   if (engine_.idle()) begin_patience();
   engine_.submit(std::move(command));
 }
@@ -345,7 +346,7 @@ asio::awaitable<void> Session::log_in() {
                                          : LiteralMode::synchronising);
 }
 
-asio::awaitable<void> Session::write_output() {
+asio::awaitable<void> Session::write_pieces() {
   // In parts: each that has left shows that the server still takes what it is given.
   std::vector<std::string_view> part;
   std::int64_t octets = 0;
@@ -369,7 +370,7 @@ asio::awaitable<void> Session::write_output() {
   engine_.written();
 }
 
-asio::awaitable<void> Session::read_answers(Sink& sink, bool until_idle) {
+asio::awaitable<void> Session::read_responses(Sink& sink, bool until_idle) {
   for (;;) {
     auto event = engine_.next();
     if (!event) throw lost(event.error().text);
@@ -430,11 +431,21 @@ asio::awaitable<void> Session::read_answers(Sink& sink, bool until_idle) {
   }
 }
 
-asio::awaitable<void> Session::read_all_or_close(Sink& sink) {
+// Whoever comes later, on another coroutine, must not take what is left of these answers for his own.
+asio::awaitable<void> Session::write_output() {
   try {
-    co_await read_answers(sink, true);
+    co_await write_pieces();
   } catch (...) {
-    transport_->close();  // so that a blocked write ends too
+    end(std::current_exception());
+    throw;
+  }
+}
+
+asio::awaitable<void> Session::read_answers(Sink& sink, bool until_idle) {
+  try {
+    co_await read_responses(sink, until_idle);
+  } catch (...) {
+    end(std::current_exception());
     throw;
   }
 }
@@ -448,7 +459,7 @@ asio::awaitable<std::vector<Answer>> Session::exchange(Sink& sink) {
     }
   } else {
     // Read while writing: if both ends only wrote, both buffers would fill and nobody would read.
-    const auto ended = co_await base::run_both(write_output(), read_all_or_close(sink));
+    const auto ended = co_await base::run_both(write_output(), read_answers(sink, true));
     if (ended.second) std::rethrow_exception(ended.second);
     if (ended.first) std::rethrow_exception(ended.first);
   }
@@ -458,14 +469,13 @@ asio::awaitable<std::vector<Answer>> Session::exchange(Sink& sink) {
 asio::awaitable<void> Session::write_part(std::vector<Command>* commands, Part* part) {
   try {
     const auto hold = co_await writing_.alone();
-    if (dead_) std::rethrow_exception(dead_);
     for (auto& c : *commands) submit(std::move(c));
     sharing_.push_back(part);
     part->queued = true;
     shared_.notify();
     co_await write_output();
   } catch (...) {
-    end_shared(std::current_exception());
+    end(std::current_exception());
     throw;
   }
 }
@@ -480,20 +490,19 @@ asio::awaitable<void> Session::read_part(Part* part) {
       continue;
     }
     leader_ = part;
-    std::exception_ptr failure;
     try {
       co_await read_answers(ignore, true);
     } catch (...) {
-      failure = std::current_exception();
+      leader_ = nullptr;
+      throw;
     }
     leader_ = nullptr;
-    if (failure) end_shared(failure);
     shared_.notify();
   }
 }
 
-// Everybody who waits for an answer here learns why none comes.
-void Session::end_shared(const std::exception_ptr& why) {
+// Everybody who waits for an answer here, or asks for one later, learns why none comes; a blocked write ends.
+void Session::end(const std::exception_ptr& why) {
   if (!dead_) dead_ = why;
   transport_->close();
   shared_.notify();

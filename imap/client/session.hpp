@@ -154,14 +154,15 @@ class Session {
   boost::asio::awaitable<std::vector<Answer>> exchange_shared(std::vector<Command> commands);
   boost::asio::awaitable<void> write_part(std::vector<Command>* commands, Part* part);
   boost::asio::awaitable<void> read_part(Part* part);
-  void end_shared(const std::exception_ptr& why);
+  void end(const std::exception_ptr& why);
   boost::asio::awaitable<std::vector<Answer>> run_each(std::vector<Command> commands, Sink& sink);
   boost::asio::awaitable<Answer> run(Command command);
   boost::asio::awaitable<Answer> run(Command command, Sink& sink);
   boost::asio::awaitable<void> write_output();
+  boost::asio::awaitable<void> write_pieces();
   // Until the engine is idle, has something to send, or asks for the body.
   boost::asio::awaitable<void> read_answers(Sink& sink, bool until_idle);
-  boost::asio::awaitable<void> read_all_or_close(Sink& sink);
+  boost::asio::awaitable<void> read_responses(Sink& sink, bool until_idle);
   boost::asio::awaitable<std::vector<ListItem>> list_all(Verb verb, const char* what);
   void submit(Command command);
   // Waits as long as the server asked for, if it did. Before every command but LOGOUT.

@@ -427,6 +427,30 @@ struct Slow {
   std::chrono::milliseconds each{1000}, began{0}, took{0};
 };
 
+TEST(Session, WhoeverComesAfterALostConnectionLearnsItAtOnce) {
+  Wire w;
+  w.rules = {kCapability, kLogin};  // and no answer to anything else
+  std::string again;
+  const auto r = with_session(w, options(), [&](Session& s) -> asio::awaitable<void> {
+    bool lost = false;
+    try {
+      co_await s.examine("INBOX");
+    } catch (const base::Failed&) {
+      lost = true;
+    }
+    EXPECT_TRUE(lost);
+    const auto sent = w.sent.size();
+    w.rules.push_back({"NOOP", "%t OK done\r\n"});  // another connection's luck
+    try {
+      co_await s.noop();
+    } catch (const base::Failed& f) {
+      again = f.error.text;
+    }
+    EXPECT_EQ(w.sent.size(), sent) << "nothing is said on it any more";
+  });
+  EXPECT_NE(again.find("nothing was heard"), std::string::npos) << again;
+}
+
 TEST(Session, ACommandThatNeverEndsIsGivenUpHoweverMuchTheServerTalks) {
   for (const char* talk : {"* OK Still here\r\n", "* 1 EXISTS\r\n", "* 1 FETCH (FLAGS (\\Seen))\r\n", "x",
                            "* 1 FETCH (UID 8 BODY[HEADER] {5}\r\nabcde)\r\n"}) {
