@@ -235,7 +235,8 @@ class Control(Sandbox):
         self.assertTrue(os.path.exists(self.state / "control"))
         self.assertIn("runs", self.status(), "nobody listens there: the state itself is read")
         again = self.start(*self.slow)
-        self.copying()
+        # Not until it copies: it may owe the target a settle first.
+        self.until(lambda: self.status().get("pid") == again.pid, "the socket of the next run")
         refused = self.start()  # a second run gets no lock, and leaves the first one's socket alone
         self.ended(refused, 11)
         self.assertEqual(self.status()["pid"], again.pid)
