@@ -143,6 +143,8 @@ void Session::note(StatusLine line) {
 
 void Session::submit(Command command) {
   if (options_.trace) options_.trace("C: " + command.trace());
+  // Given up in the middle of a message: whatever came next would be taken for the rest of it.
+  if (ready_for_body_ && !dead_) end(std::make_exception_ptr(lost("A message was given up before its end.")));
   if (dead_) std::rethrow_exception(dead_);
   if (engine_.idle()) begin_patience();
   engine_.submit(std::move(command));
@@ -763,7 +765,6 @@ asio::awaitable<std::optional<Answer>> Session::append_begin(const std::string& 
   command.string(mailbox);
   add_item(command, item);
   command.streamed_body(octets);
-  ready_for_body_ = false;
   co_await rest();
   submit(std::move(command));
   Ignore ignore;
