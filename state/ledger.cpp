@@ -312,24 +312,13 @@ void add_in(Db& db, MailboxId mailbox, UidValidity validity, const std::vector<F
 
 }  // namespace
 
-void begin_inventory(Db& db, MailboxId mailbox, UidValidity validity) {
-  add_inventory(db, mailbox, validity, {true, {}, {}});
-}
-
-void add_messages(Db& db, MailboxId mailbox, UidValidity validity, const std::vector<FoundMessage>& found) {
-  add_inventory(db, mailbox, validity, {false, found, {}});
-}
-
-void finish_inventory(Db& db, MailboxId mailbox, Uid uid_next, std::uint64_t messages, base::ModSeq modseq) {
-  db.run("UPDATE mailbox SET complete=1, uid_next=?, messages=?, modseq=?, source_error='' WHERE id=?", uid_next,
-         messages, modseq, mailbox);
-}
-
 void add_inventory(Db& db, MailboxId mailbox, UidValidity validity, const InventoryPiece& piece) {
   Transaction t(db);
   if (piece.begin) begin_in(db, mailbox, validity);
   if (!piece.found.empty()) add_in(db, mailbox, validity, piece.found);
-  if (piece.end) finish_inventory(db, mailbox, piece.end->uid_next, piece.end->messages, piece.end->modseq);
+  if (piece.end)
+    db.run("UPDATE mailbox SET complete=1, uid_next=?, messages=?, modseq=?, source_error='' WHERE id=?",
+           piece.end->uid_next, piece.end->messages, piece.end->modseq, mailbox);
   t.commit();
 }
 
@@ -380,7 +369,8 @@ void end_run(Db& db, RunId run, int exit, std::uint64_t appended, base::Octets o
 
 std::vector<RunRow> runs(Db& db) {
   std::vector<RunRow> out;
-  Rows r = db.rows("SELECT id, command, started, ended, exit, appended, octets, coalesce(report, '')<>'' FROM run ORDER BY id");
+  Rows r = db.rows(
+      "SELECT id, command, started, ended, exit, appended, octets, coalesce(report, '')<>'' FROM run ORDER BY id");
   while (r.next())
     out.push_back({r.number<RunId>(0), r.text(1), r.integer(2), r.integer(3),
                    r.null(4) ? -1 : static_cast<int>(r.integer(4)), static_cast<std::uint64_t>(r.integer(5)),
@@ -716,8 +706,7 @@ std::vector<NotedMessage> noted_messages(Db& db) {
 std::vector<std::string> broken_invariants(Db& db) {
   std::vector<std::string> out;
   static constexpr const char* kWhat[] = {"bound without a target UID or without E1", "a target UID, but not bound",
-                                          "an intent without its record", "ended without a reason",
-                                          "an unknown state"};
+                                          "an intent without its record", "ended without a reason", "an unknown state"};
   // All in one go: the table is large.
   Rows r = db.rows(
       "SELECT sum(state IN (3, 4) AND (target_uid IS NULL OR e1 IS NULL)), "

@@ -140,24 +140,21 @@ struct FoundMessage {
   std::optional<base::DateTime> date;
   std::string flags;  // sorted, joined by spaces, without \Recent
 };
-// A new UIDVALIDITY: what was never sent under the old one will be listed anew, and is excluded as superseded;
-// everything else keeps its row until load has found the same content again. Nothing becomes gone (design: "Ends").
-void begin_inventory(Db& db, MailboxId mailbox, base::UidValidity validity);
-// New rows are listed; known ones keep their state and learn new flags; gone ones come back. In one transaction.
-void add_messages(Db& db, MailboxId mailbox, base::UidValidity validity, const std::vector<FoundMessage>& found);
 struct InventoryEnd {
   base::Uid uid_next;
   std::uint64_t messages = 0;
   base::ModSeq modseq;
 };
-void finish_inventory(Db& db, MailboxId mailbox, base::Uid uid_next, std::uint64_t messages, base::ModSeq modseq);
-// All of that, or a piece of it, in one transaction: a small mailbox is one sync, and with many accounts most are
-// small.
+// A mailbox's inventory, or a part of it.
 struct InventoryPiece {
+  // A new UIDVALIDITY: what was never sent under the old one will be listed anew, and is excluded as superseded;
+  // everything else keeps its row until load has found the same content again. Nothing becomes gone (design: "Ends").
   bool begin = false;
+  // New rows are listed; known ones keep their state and learn new flags; gone ones come back.
   std::vector<FoundMessage> found;
-  std::optional<InventoryEnd> end;
+  std::optional<InventoryEnd> end;  // the inventory is complete
 };
+// In one transaction: a small mailbox is one sync, and with many accounts most are small.
 void add_inventory(Db& db, MailboxId mailbox, base::UidValidity validity, const InventoryPiece& piece);
 // Flags as one text: sorted, without duplicates and without \Recent.
 std::string canonical_flags(std::vector<std::string> names);

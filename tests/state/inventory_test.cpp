@@ -35,7 +35,7 @@ class Inventory : public ::testing::Test {
   void list(std::uint32_t validity, std::uint32_t from, std::uint32_t to) {
     std::vector<FoundMessage> found;
     for (auto uid = to; uid >= from; --uid) found.push_back({Uid(uid), 100, {}, "\\Seen"});  // servers owe no order
-    add_messages(db(), box_, UidValidity(validity), found);
+    add_inventory(db(), box_, UidValidity(validity), {false, found, {}});
   }
   std::string root_;
   std::unique_ptr<Store> store_;
@@ -43,14 +43,14 @@ class Inventory : public ::testing::Test {
 };
 
 TEST_F(Inventory, UidValidityThatComesBackTakesBackWhatItsLossHadEnded) {
-  begin_inventory(db(), box_, UidValidity(1));
+  add_inventory(db(), box_, UidValidity(1), {true, {}, {}});
   list(1, 1, 10);
   set_gone(db(), listed(db(), box_, UidValidity(1), Uid(9), 1).front().id, "gone");
-  begin_inventory(db(), box_, UidValidity(2));
+  add_inventory(db(), box_, UidValidity(2), {true, {}, {}});
   list(2, 1, 10);
   EXPECT_EQ(pending(db(), box_), 10u);
   EXPECT_EQ(db().integer("SELECT count(*) FROM note WHERE kind='superseded'"), 10);
-  begin_inventory(db(), box_, UidValidity(1));  // a replica, a restore
+  add_inventory(db(), box_, UidValidity(1), {true, {}, {}});  // a replica, a restore
   list(1, 1, 4);
   EXPECT_EQ(listed(db(), box_, UidValidity(1), Uid(), 100).size(), 4u);
   EXPECT_EQ(db().integer("SELECT count(*) FROM note n JOIN message m ON m.id=n.message WHERE m.state=0"), 0)
@@ -64,7 +64,7 @@ TEST_F(Inventory, UidValidityThatComesBackTakesBackWhatItsLossHadEnded) {
 
 // A piece costs the same wherever in a mailbox it is: steps of SQLite's machine, not time, which depends on the day.
 TEST_F(Inventory, APieceOfALargeMailboxCostsNoMoreThanTheFirst) {
-  begin_inventory(db(), box_, UidValidity(1));
+  add_inventory(db(), box_, UidValidity(1), {true, {}, {}});
   list(1, 1, 500);
   const auto before = db().steps();
   list(1, 501, 1000);
@@ -77,7 +77,7 @@ TEST_F(Inventory, APieceOfALargeMailboxCostsNoMoreThanTheFirst) {
 
 // Further runs ask these of every mailbox, each time.
 TEST_F(Inventory, WhatIsLeftToDoIsFoundWithoutGoingThroughWhatIsDone) {
-  begin_inventory(db(), box_, UidValidity(1));
+  add_inventory(db(), box_, UidValidity(1), {true, {}, {}});
   list(1, 1, 5000);
   std::vector<Intent> intents;
   std::vector<Outcome> outcomes;

@@ -197,12 +197,14 @@ class Ledger : public StateFolder {
     account_ = accounts(db_).front().id;
     save_mailboxes(db_, account_, {{"INBOX", "INBOX", "/", "", "", true}});
     box_ = mailboxes(db_, account_).front().id;
-    begin_inventory(db_, box_, base::UidValidity(5));
-    add_messages(db_, box_, base::UidValidity(5),
-                 {{base::Uid(1), 100, base::DateTime{1000, 60}, "\\Seen"},
-                  {base::Uid(2), 200, {}, ""},
-                  {base::Uid(3), 300, base::DateTime{3000, 0}, ""}});
-    finish_inventory(db_, box_, base::Uid(4), 3, base::ModSeq(9));
+    add_inventory(db_, box_, base::UidValidity(5), {true, {}, {}});
+    add_inventory(db_, box_, base::UidValidity(5),
+                  {false,
+                   {{base::Uid(1), 100, base::DateTime{1000, 60}, "\\Seen"},
+                    {base::Uid(2), 200, {}, ""},
+                    {base::Uid(3), 300, base::DateTime{3000, 0}, ""}},
+                   {}});
+    add_inventory(db_, box_, base::UidValidity(5), {false, {}, InventoryEnd{base::Uid(4), 3, base::ModSeq(9)}});
   }
   std::vector<MessageRow> rows() { return listed(db_, box_, base::UidValidity(5), base::Uid(0), 100); }
   Books books() { return books_by_mailbox(db_)[box_.value]; }
@@ -271,8 +273,8 @@ TEST_F(Ledger, NewUidValidityMakesNothingGone) {
   const auto r = rows();
   commit_window(db_, base::UidValidity(7), {}, {{r[0].id, base::Uid(1), 1, base::Digest{}, {}, {}, {}, "", {}}});
   commit_window(db_, base::UidValidity(7), {{r[0].id, base::Uid(5), false, {}}}, {});
-  begin_inventory(db_, box_, base::UidValidity(6));
-  add_messages(db_, box_, base::UidValidity(6), {{base::Uid(1), 100, {}, ""}});
+  add_inventory(db_, box_, base::UidValidity(6), {true, {}, {}});
+  add_inventory(db_, box_, base::UidValidity(6), {false, {{base::Uid(1), 100, {}, ""}}, {}});
   const auto b = books();
   EXPECT_EQ(b.gone, 0u);
   EXPECT_EQ(b.bound, 1u) << "what was copied stays copied";
@@ -285,7 +287,7 @@ TEST_F(Ledger, NewUidValidityMakesNothingGone) {
 TEST_F(Ledger, GoneComesBackWhenTheUidIsThereAgain) {
   const auto r = rows();
   set_gone(db_, r[0].id, "deleted");
-  add_messages(db_, box_, base::UidValidity(5), {{base::Uid(1), 100, {}, ""}});
+  add_inventory(db_, box_, base::UidValidity(5), {false, {{base::Uid(1), 100, {}, ""}}, {}});
   EXPECT_EQ(books().gone, 0u);
   EXPECT_EQ(books().pending, 3u);
 }
@@ -294,7 +296,7 @@ TEST_F(Ledger, FlagsThatChangeAtTheSourceAreRememberedBesideThoseBrought) {
   const auto r = rows();
   commit_window(db_, base::UidValidity(7), {}, {{r[0].id, base::Uid(1), 1, base::Digest{}, {}, {}, {}, "", {}}});
   commit_window(db_, base::UidValidity(7), {{r[0].id, base::Uid(5), false, {}}}, {});
-  add_messages(db_, box_, base::UidValidity(5), {{base::Uid(1), 100, {}, "\\Answered \\Seen"}});
+  add_inventory(db_, box_, base::UidValidity(5), {false, {{base::Uid(1), 100, {}, "\\Answered \\Seen"}}, {}});
   auto c = flag_changes(db_, box_);
   ASSERT_EQ(c.size(), 1u);
   EXPECT_EQ(c[0].before, "\\Seen");
