@@ -444,7 +444,9 @@ asio::awaitable<void> Migration::load_once(const PlannedAccount* as_planned) {
       if (!more) break;
     }
   }
+  // Asked to stop, perhaps before the target had closed an old connection: the next run decides.
   for (auto& [id, l] : loaders) {
+    if (stopping_) break;
     if (!l || co_await mailbox_survives(l->give_verdict(), state::MailboxId(id))) continue;
     given_up.insert(id);
     l.reset();

@@ -122,20 +122,56 @@ class KerioZombie(KerioSandbox):
     def moved(self):
         return [self.person]
 
+    def waited_for(self, person, times=1):
+        end = time.monotonic() + 60
+        while (self.state / "4d2kms.log").read_text().count(f"still works on an old connection to {person[2]}") < times:
+            self.assertLess(time.monotonic(), end, "nobody waits for the old connection")
+            time.sleep(0.05)
+
+    def freeze(self, master, p):
+        """A process of the target frozen in an APPEND of that run; None if the run was over before."""
+        while p.poll() is None:
+            for zombie, _ in open_messages(master, f"{self.dir}/target-mail/"):
+                os.kill(zombie, signal.SIGSTOP)
+                return zombie
+        return None
+
+    def test_stopped_at_the_fence_nothing_is_decided(self):
+        master = int((self.dir / "target.pid").read_text())
+        for person in self.users:
+            run = [str(a) for a in self.argv("run", "--only", person[2], "--timeout", 2)]
+            p = subprocess.Popen(run, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            zombie = self.freeze(master, p)
+            if not zombie:
+                p.wait()
+                continue
+            try:
+                self.waited_for(person)
+                p.terminate()
+                self.assertEqual(p.wait(30), 130)
+                # The next run stands before the same fence; had it been decided, it would send again at once.
+                p = subprocess.Popen(run, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                self.waited_for(person, times=2)
+            finally:
+                os.kill(zombie, signal.SIGCONT)
+                p.wait(100)
+            report = self.report("run", "--only", person[2])
+            self.assertEqual(report["surplus"], [])
+            self.assertEqual(report["books"]["pending"], 0, report["verdict"])
+            self.person = person
+            self.expect_moved(report)
+            return
+        self.fail("the server is too fast to be caught in an APPEND")
+
     def one_zombie(self, master, person, chance):
         run = ["--only", person[2], "--timeout", 2]
         p = subprocess.Popen([str(a) for a in self.argv("run", *run, "--json")], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         zombie = None
         try:
-            while zombie is None and p.poll() is None:
-                zombie, _ = next(open_messages(master, f"{self.dir}/target-mail/"), (None, None))
+            zombie = self.freeze(master, p)
             if zombie:
-                os.kill(zombie, signal.SIGSTOP)
                 # It has had the settle, too, by then: without the fence the message would be sent again now.
-                end = time.monotonic() + 60
-                while f"still works on an old connection to {person[2]}" not in (self.state / "4d2kms.log").read_text():
-                    self.assertLess(time.monotonic(), end, "nobody waits for the old connection")
-                    time.sleep(0.05)
+                self.waited_for(person)
                 time.sleep(chance.uniform(0, 4))
                 self.assertIsNone(p.poll(), "the run ended while an old connection was still at work")
         finally:
