@@ -73,6 +73,19 @@ std::string repairs(const std::vector<Rule>& applied) {
   return base::join(out, "; ");
 }
 
+// A name in a set, as long as it lives.
+class AtWork {
+ public:
+  AtWork(std::set<std::string>& all, std::string name) : all_(all), name_(std::move(name)) { all_.insert(name_); }
+  ~AtWork() { all_.erase(name_); }
+  AtWork(const AtWork&) = delete;
+  AtWork& operator=(const AtWork&) = delete;
+
+ private:
+  std::set<std::string>& all_;
+  std::string name_;
+};
+
 constexpr std::uint32_t kFresh = 1000;  // UIDs: no more than these are looked at twice
 
 // Key of the time, in seconds since 1970, when a mailbox with a gap was first met (remember_gap).
@@ -538,18 +551,7 @@ asio::awaitable<void> MailboxLoader::find_elsewhere(std::vector<MessageRow> lost
 // ---- copying ----
 
 asio::awaitable<void> MailboxLoader::copy() {
-  context_.at_work.insert(mailbox_.target_wire);
-  std::exception_ptr failure;
-  try {
-    co_await copy_all();
-  } catch (...) {
-    failure = std::current_exception();
-  }
-  context_.at_work.erase(mailbox_.target_wire);
-  if (failure) std::rethrow_exception(failure);
-}
-
-asio::awaitable<void> MailboxLoader::copy_all() {
+  const AtWork here(context_.at_work, mailbox_.target_wire);
   std::exception_ptr failure;
   try {
     const state::MailboxId id = mailbox_.id;

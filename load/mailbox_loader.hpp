@@ -69,6 +69,7 @@ struct LoadContext {
   std::function<bool()> stopping;
   std::function<void(const std::string& kind, const std::string& detail, state::MailboxId)> event;
   std::chrono::milliseconds slowest_append{0};
+  // A second session on the target, for what one session cannot be believed alone.
   std::function<boost::asio::awaitable<std::unique_ptr<imap::Session>>()> fresh_target;
   Gate* gate = nullptr;  // asked before each window, if there is one
   // Target mailboxes that are being copied to: what is there may be ours, and not bound yet.
@@ -149,7 +150,6 @@ class MailboxLoader {
                                         const std::string& there) const;
   bool set_aside(const state::MessageRow& row, imap::BodyFound found);
   boost::asio::awaitable<bool> left_out_by_policy(const state::MessageRow& row);
-  boost::asio::awaitable<void> copy_all();
   boost::asio::awaitable<void> copy_listed();
   boost::asio::awaitable<void> read_next(std::vector<state::MessageRow>* rows, std::vector<imap::ReadMessage>* bodies);
   boost::asio::awaitable<void> process(std::vector<state::MessageRow> rows, std::vector<imap::ReadMessage> bodies);

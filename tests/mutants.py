@@ -72,6 +72,7 @@ MUTANTS = {
                               "Contract.ZombieOfALarge*"),
     "a dead connection used again": (SESSION, "  if (dead_) std::rethrow_exception(dead_);\n  if (engine_.idle()) begin_patience();", "  if (engine_.idle()) begin_patience();",
                                      "test_imap", "Session.WhoeverComesAfter*"),
+    "a command behind half a message": (SESSION, "if (ready_for_body_ && !dead_) end(", "if (false) end(", "test_imap", "Session.NothingIsSaidBehind*"),
     "read-only not enforced": ("imap/protocol/engine.cpp", "access_ == Access::read_only &&", "false &&", "test_imap", "Engine.ReadOnly*"),
     "streamed body stored before its E1 is durable": (LOADER, "  co_await context_.store.run(std::move(save));\n  const auto started", "  const auto started", "test_load",
                                                       "Contract.SourceThatDeletesAfterTheWindowLeftLeavesNoEndlessPending"),

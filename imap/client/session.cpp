@@ -471,6 +471,7 @@ asio::awaitable<std::vector<Answer>> Session::exchange(Sink& sink) {
 asio::awaitable<void> Session::write_part(std::vector<Command>* commands, Part* part) {
   try {
     const auto hold = co_await writing_.alone();
+    co_await rest();
     for (auto& c : *commands) submit(std::move(c));
     sharing_.push_back(part);
     part->queued = true;
@@ -579,7 +580,7 @@ asio::awaitable<std::vector<base::Result<StatusItem>>> Session::statuses(std::ve
                                                                          bool modseq, bool pipelined) {
   const char* items = modseq ? "(MESSAGES UIDNEXT UIDVALIDITY HIGHESTMODSEQ)" : "(MESSAGES UIDNEXT UIDVALIDITY)";
   std::vector<base::Result<StatusItem>> out;
-  const std::size_t at_once = pipelined && (engine_.idle() && has("LITERAL+")) ? 100 : 1;
+  const std::size_t at_once = pipelined && pipelines() ? kPipelined : 1;
   for (std::size_t i = 0; i < mailboxes.size(); i += at_once) {
     const std::size_t n = std::min(at_once, mailboxes.size() - i);
     Collect<StatusItem> sink;
@@ -724,16 +725,9 @@ void add_item(Command& command, const AppendItem& item) {
 }  // namespace
 
 asio::awaitable<std::vector<Answer>> Session::append_all(std::vector<Command> commands) {
-  co_await rest();
   if (pipelines()) co_return co_await exchange_shared(std::move(commands));
   Ignore ignore;
-  std::vector<Answer> out;
-  for (auto& c : commands) {
-    submit(std::move(c));
-    auto answers = co_await exchange(ignore);
-    out.push_back(std::move(answers.back()));
-  }
-  co_return out;
+  co_return co_await run_each(std::move(commands), ignore);
 }
 
 asio::awaitable<Answer> Session::append_multi(const std::string& mailbox, const std::vector<AppendItem>& items) {

@@ -427,6 +427,23 @@ struct Slow {
   std::chrono::milliseconds each{1000}, began{0}, took{0};
 };
 
+TEST(Session, NothingIsSaidBehindAMessageThatWasGivenUpInItsMiddle) {
+  Wire w;
+  w.rules = {kCapability, kLogin, {"APPEND", "+ go on\r\n"}, {"NOOP", "%t OK done\r\n"}};
+  SessionOptions o = options();
+  o.access = Access::read_write;
+  const auto r = with_session(w, std::move(o), [&](Session& s) -> asio::awaitable<void> {
+    const AppendItem item;
+    const auto refusal = co_await s.append_begin("INBOX", item, 100);
+    EXPECT_FALSE(refusal);
+    co_await s.append_write("half of it");
+    co_await s.noop();
+  });
+  ASSERT_TRUE(r.error);
+  EXPECT_EQ(r.error->remedy, base::Remedy::reconnect);
+  EXPECT_TRUE(w.sent.ends_with("half of it")) << "it would have been stored as the rest of that message";
+}
+
 TEST(Session, WhoeverComesAfterALostConnectionLearnsItAtOnce) {
   Wire w;
   w.rules = {kCapability, kLogin};  // and no answer to anything else
