@@ -44,7 +44,7 @@ bool is_system(const std::string& flag) { return flag.starts_with('\\'); }
 // The content kinds that servers are known to refuse (F30-F35), by the rule that would mend them.
 std::set<Rule> kinds_of(std::string_view octets) {
   std::set<Rule> out;
-  for (const Rule r : {Rule::drop_mbox_line, Rule::crlf, Rule::replace_nul})
+  for (const Rule r : kBodyRules)
     if (r == Rule::crlf ? octets.find('\n') != std::string_view::npos && repaired(r, octets).has_value()
                         : repaired(r, octets).has_value())
       out.insert(r);
@@ -632,13 +632,9 @@ asio::awaitable<bool> MailboxLoader::settled_by_content(const MessageRow& row, c
   if (!find_stale(print) && untaken_ > 0) seen = co_await find_copy(print, row, Likeness::content);
   if (!old && seen == nullptr && (untaken_ > 0 || !stale_.empty()) && !octets.empty()) {
     // It may have been stored in a repaired form.
-    std::string form(octets);
-    for (const Rule r : {Rule::drop_mbox_line, Rule::crlf, Rule::replace_nul}) {
-      auto after = repaired(r, form);
-      if (!after) continue;
-      form = std::move(*after);
-      there = base::fingerprint(form);
-      how = fmt::format("was on the target already, repaired: {}", describe(r));
+    for (const auto& form : repaired_forms(octets)) {
+      there = base::fingerprint(form.octets);
+      how = fmt::format("was on the target already, repaired: {}", describe(form.rule));
       if (find_stale(there)) break;
       seen = co_await find_copy(there, row, Likeness::content);
       if (seen != nullptr) break;
@@ -769,8 +765,22 @@ asio::awaitable<void> MailboxLoader::process(std::vector<MessageRow> rows, std::
     const std::string_view header = std::string_view(body.octets).substr(0, 256 * 1024);
     std::string keep(header);
     items.push_back(outgoing(std::move(row), std::move(body.octets), body.print, keep));
+    repair_as_before(items.back());
   }
   co_await send(std::move(items));
+}
+
+// What may still be on its way to the target in a repaired form is sent in that form: a late copy of it is known by its
+// fingerprint then, and not taken for an equal message's.
+void MailboxLoader::repair_as_before(Outgoing& item) {
+  if (item.row.attempts == 0 || !item.row.e1 || *item.row.e1 == item.print.e1) return;
+  std::vector<Rule> rules;
+  for (const auto& form : repaired_forms(item.octets)) {
+    rules.push_back(form.rule);
+    if (base::fingerprint(form.octets).e1 != *item.row.e1) continue;
+    for (const auto rule : rules) apply(rule, item);
+    return;
+  }
 }
 
 asio::awaitable<void> MailboxLoader::send(std::vector<Outgoing> items) {

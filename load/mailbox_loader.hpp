@@ -160,6 +160,7 @@ class MailboxLoader {
   };
   Sendable sendable(const std::string& flags) const;
   Outgoing outgoing(state::MessageRow row, std::string octets, const base::Fingerprint& print, std::string_view header);
+  void repair_as_before(Outgoing& item);
   [[nodiscard]] bool beyond_limit(base::Octets octets) const;
   [[nodiscard]] std::string limit_words() const;
   boost::asio::awaitable<void> send(std::vector<Outgoing> items);

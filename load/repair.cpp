@@ -67,6 +67,16 @@ std::optional<std::string> repaired(Rule rule, std::string_view octets) {
   return std::nullopt;
 }
 
+std::vector<Form> repaired_forms(std::string_view octets) {
+  std::vector<Form> out;
+  for (const Rule r : kBodyRules)
+    if (auto after = repaired(r, octets)) {
+      out.push_back({r, std::move(*after)});
+      octets = out.back().octets;
+    }
+  return out;
+}
+
 Refusal classify(const imap::StatusLine& answer) {
   const auto& code = answer.code.name;
   const std::string text = base::lower(answer.text);
@@ -94,7 +104,7 @@ std::vector<Rule> ladder(const imap::StatusLine& answer, std::string_view octets
     if (has_keywords) out.push_back(Rule::drop_keywords);
     if (has_date && !date_first) dates();
   }
-  for (const Rule r : {Rule::drop_mbox_line, Rule::crlf, Rule::replace_nul})
+  for (const Rule r : kBodyRules)
     if (repaired(r, octets)) out.push_back(r);
   return out;
 }

@@ -21,9 +21,18 @@ enum class Rule : std::uint8_t {
   replace_nul,     // trailing NULs go, others become 0x80
 };
 const char* describe(Rule r);
+inline constexpr Rule kBodyRules[] = {Rule::drop_mbox_line, Rule::crlf, Rule::replace_nul};  // as they are tried
 
 // The body as the rule leaves it; nothing if the rule has nothing to do on it (rules for flags and dates never do).
 std::optional<std::string> repaired(Rule rule, std::string_view octets);
+
+// What the rules for bodies make of this one, each upon what the one before left; those with nothing to do are not
+// there.
+struct Form {
+  Rule rule;
+  std::string octets;
+};
+std::vector<Form> repaired_forms(std::string_view octets);
 
 // What the target's answer means for the message or the account (faults-and-answers table of docs/architecture.md).
 enum class Refusal : std::uint8_t { message, flags_or_date, over_quota, no_mailbox, not_permitted, busy };

@@ -631,7 +631,9 @@ std::int64_t retry_quarantined(Db& db, AccountId account) {
   "(SELECT id FROM mailbox WHERE account=?1)"
   db.run("UPDATE mailbox SET low_water=1 WHERE id IN (SELECT mailbox FROM " RETRIED ")", account);
   db.run("DELETE FROM note WHERE kind='quarantine' AND message IN (SELECT id FROM " RETRIED ")", account);
-  const auto n = db.run("UPDATE message SET state=0 WHERE id IN (SELECT id FROM " RETRIED ")", account);
+  // In its own form first: the last repaired one was refused, too.
+  const auto n = db.run(
+      "UPDATE message SET state=0, e1=NULL, e0=NULL, e1x=NULL WHERE id IN (SELECT id FROM " RETRIED ")", account);
 #undef RETRIED
   t.commit();
   return n;

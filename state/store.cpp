@@ -8,7 +8,9 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstring>
+#include <thread>
 
 #include "base/result.hpp"
 #include "base/text.hpp"
@@ -177,7 +179,12 @@ Store::Lock::Lock(const std::string& directory, Mode mode) {
     throw unusable(
         fmt::format("Could not open {}: {}. Check the rights of the folder, or give another one with --state DIR.",
                     path, std::strerror(errno)));
-  if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+  // Whoever only asks how things stand ("status", "report") holds it for a moment.
+  constexpr int kTries = 20;
+  int tries = 0;
+  while (flock(fd, LOCK_EX | LOCK_NB) != 0 && ++tries < kTries)
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  if (tries == kTries) {
     char text[64] = {};
     const auto n = ::pread(fd, text, sizeof text - 1, 0);
     const std::string holder(base::trim({text, static_cast<std::size_t>(n < 0 ? 0 : n)}));

@@ -176,15 +176,14 @@ bool status_of_run(const CommandLine& c) {
 }
 
 int status(const CommandLine& c) {
-  // Between the lock and the socket a process takes a moment, at either end.
+  // Between the lock and the socket a process takes a moment, at either end; the lock is waited for.
   for (int tries = 0;; ++tries) {
     if (status_of_run(c)) return 0;
     try {
       return status_of_state(c);
     } catch (const base::Failed& f) {
-      if (f.error.exit != Exit::locked || tries == 20) throw;
+      if (f.error.exit != Exit::locked || tries == 2) throw;
     }
-    std::this_thread::sleep_for(std::chrono::milliseconds(100));
   }
 }
 

@@ -450,6 +450,37 @@ TEST_F(Contract, RepairedMessageStoredBeforeACrashIsNotSentTwice) {  // attack 2
   w.expect_in_order();
 }
 
+TEST_F(Contract, LateCopyOfARepairedMessageIsNotTakenForAnEqualOne) {
+  w.source.put(World::kUser, "INBOX", "From someone Mon Jan 1\r\n" + mail("twin"), {"\\Seen"}).date =
+      "15-Jul-2020 02:44:25 +0000";
+  w.source.put(World::kUser, "INBOX", mail("twin"), {"\\Flagged"}).date = "16-Jul-2020 02:44:25 +0000";
+  w.target.quirks.refuse = [](const ModelMessage& m) -> std::optional<std::string> {
+    if (m.octets.starts_with("From ")) return "NO Message contains invalid header";
+    return std::nullopt;
+  };
+  w.target.strikes[3] = Strike::freeze;  // of the repaired one; both together, and the first alone, were refused
+  w.target.strikes[4] = Strike::freeze;
+  w.target.thaw = std::chrono::seconds(15);  // after the settle, when both are in doubt
+  w.run();
+  w.run();
+  std::multiset<std::string> there;
+  for (const auto& m : w.target.users[World::kUser]["INBOX"].messages) there.insert(m.date + " " + *m.flags.begin());
+  EXPECT_EQ(there,
+            (std::multiset<std::string>{"15-Jul-2020 02:44:25 +0000 \\Seen", "16-Jul-2020 02:44:25 +0000 \\Flagged"}));
+  w.expect_in_order();
+}
+
+TEST_F(Contract, RefusedMessageIsTriedInItsOwnFormAgain) {
+  const std::string mbox = "From someone Mon Jan 1\r\n" + mail("mbox");
+  w.source.put(World::kUser, "INBOX", mbox);
+  w.target.quirks.refuse = [](const ModelMessage&) -> std::optional<std::string> { return "NO not today"; };
+  w.run();
+  EXPECT_EQ(w.query("SELECT count(*) FROM message WHERE state=7"), 1);
+  w.target.quirks.refuse = nullptr;
+  EXPECT_EQ(w.run("retry").exit, 0);
+  EXPECT_EQ(w.target.bodies(World::kUser, "INBOX"), std::vector<std::string>{mbox});
+}
+
 TEST_F(Contract, RawHeaderRewrittenByTheTargetIsBoundNotedAndNotSentTwice) {  // attack 1
   w.source.put(World::kUser, "INBOX",
                mail("\xc3\x9c"

@@ -7,8 +7,11 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <memory>
+#include <thread>
 
 #include "base/result.hpp"
 #include "state/ledger.hpp"
@@ -109,6 +112,16 @@ TEST_F(StateFolder, SecondProcessIsTurnedAwayWithTheHoldersNumber) {
   const auto e = failure();
   EXPECT_EQ(e.exit, base::Exit::locked);
   EXPECT_NE(e.text.find(std::to_string(getpid())), std::string::npos) << e.text;
+}
+
+TEST_F(StateFolder, WhoHoldsItForAMomentIsWaitedFor) {
+  auto asks = std::make_unique<Store>(path_, Store::Mode::create);
+  std::thread ends([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    asks.reset();
+  });
+  EXPECT_NO_THROW(Store(path_, Store::Mode::existing));
+  ends.join();
 }
 
 TEST_F(StateFolder, ForeignFilesAreRefusedAndLeftAsTheyAre) {
