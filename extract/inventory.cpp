@@ -41,7 +41,7 @@ asio::awaitable<void> write(Listing* l, std::optional<state::InventoryEnd> end) 
   auto work = [mailbox = l->mailbox, validity = l->validity, piece = std::move(piece)](Db& db) {
     state::add_inventory(db, mailbox, validity, piece);
   };
-  co_await l->store.run(std::move(work));
+  co_await l->store.run_in_order(std::move(work));
   l->begun = true;
 }
 
@@ -136,7 +136,7 @@ asio::awaitable<InventoryResult> inventory(imap::Session& session, state::Store&
     state::save_mailboxes(db, account, found);
     return state::mailboxes(db, account);
   };
-  const auto rows = co_await store.run(std::move(save));
+  const auto rows = co_await store.run_in_order(std::move(save));
   const bool modseq = has_modseq(session);
   // Those inventoried before are asked for what has changed, all in one go.
   std::vector<std::string> known;
@@ -171,7 +171,7 @@ asio::awaitable<InventoryResult> inventory(imap::Session& session, state::Store&
       auto note = [id = m.id, text = count.error().text](Db& db) {
         state::set_source_error(db, id, "at the source: " + text);
       };
-      co_await store.run(std::move(note));
+      co_await store.run_in_order(std::move(note));
     }
   }
   co_return result;

@@ -184,7 +184,7 @@ asio::awaitable<void> MailboxLoader::open_and_look() {
       state::forget_target_uids(db, id);
       state::set_meta(db, first_met(id), "");
     };
-    co_await context_.store.run(std::move(forget));
+    co_await context_.store.run_in_order(std::move(forget));
   }
   if (first || changed) {
     mailbox_.target_validity = opened_.uid_validity;
@@ -192,7 +192,7 @@ asio::awaitable<void> MailboxLoader::open_and_look() {
     mailbox_.first_u0 = opened_.uid_next;
     const state::TargetSettled settled{mailbox_.target_validity, mailbox_.low_water, mailbox_.first_u0};
     auto save = [id, settled](Db& db) { state::set_target_settled(db, id, settled); };
-    co_await context_.store.run(std::move(save));
+    co_await context_.store.run_in_order(std::move(save));
   }
   u0_ = opened_.uid_next;
   unseen_from_ = mailbox_.low_water;
@@ -210,7 +210,7 @@ asio::awaitable<void> MailboxLoader::remember_gap() {
     if (since.empty()) state::set_meta(db, key, std::to_string(now));
     return since.empty() ? now : std::stoll(since);
   };
-  const auto since = std::chrono::seconds(co_await context_.store.run(std::move(met)));
+  const auto since = std::chrono::seconds(co_await context_.store.run_in_order(std::move(met)));
   if (std::chrono::seconds(context_.clock.unix_seconds()) - since <= context_.options.settle) look_again_from_ = gap_;
 }
 
@@ -412,7 +412,7 @@ asio::awaitable<void> MailboxLoader::bind_in_doubt() {
   if (outcomes.empty()) co_return;
   const auto validity = opened_.uid_validity;
   auto commit = [outcomes, validity](Db& db) { state::commit_window(db, validity, outcomes, {}); };
-  co_await context_.store.run(std::move(commit));
+  co_await context_.store.run_in_order(std::move(commit));
 }
 
 asio::awaitable<bool> MailboxLoader::look_again() {
@@ -656,7 +656,7 @@ asio::awaitable<bool> MailboxLoader::settled_by_content(const MessageRow& row, c
     t.commit();
     state::commit_window(db, validity, {*outcome}, {});
   };
-  co_await context_.store.run(std::move(commit));
+  co_await context_.store.run_in_order(std::move(commit));
   co_return true;
 }
 
@@ -1272,7 +1272,7 @@ asio::awaitable<void> MailboxLoader::flush() {
   auto outcomes = std::exchange(outcomes_, {});
   const auto validity = opened_.uid_validity;
   auto commit = [outcomes, validity](Db& db) { state::commit_window(db, validity, outcomes, {}); };
-  co_await context_.store.run(std::move(commit));
+  co_await context_.store.run_in_order(std::move(commit));
   bound_now_.clear();
 }
 
@@ -1369,7 +1369,7 @@ asio::awaitable<void> MailboxLoader::finish() {
     state::set_target_settled(db, id, s);
     state::set_target_error(db, id, "");
   };
-  co_await context_.store.run(std::move(save));
+  co_await context_.store.run_in_order(std::move(save));
 }
 
 asio::awaitable<bool> MailboxLoader::holds(const state::FlagChange& change) {

@@ -26,7 +26,7 @@ asio::awaitable<void> Migration::extract_account(state::AccountRow account) {
   if (error.empty()) extract_errors_.erase(account.id.value);
   else extract_errors_[account.id.value] = error;
   auto save = [id = account.id, error](Db& db) { state::set_account_error(db, id, error); };
-  co_await store_.run(std::move(save));
+  co_await store_.run_in_order(std::move(save));
 }
 
 asio::awaitable<void> Migration::extract_once(state::AccountRow account) {
@@ -40,7 +40,7 @@ asio::awaitable<void> Migration::extract_once(state::AccountRow account) {
     state::set_account_inventoried(db, id, at);
     state::set_meta(db, fmt::format("prefix {}", id.value), prefix);
   };
-  co_await store_.run(std::move(save));
+  co_await store_.run_in_order(std::move(save));
   co_await session->logout();
 }
 

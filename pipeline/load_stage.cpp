@@ -226,7 +226,7 @@ asio::awaitable<std::set<std::int64_t>> Migration::create_mailboxes(imap::Sessio
     for (const auto& [id, error] : errors) state::set_target_error(db, id, error);
     t.commit();
   };
-  co_await store_.run(std::move(save));
+  co_await store_.run_in_order(std::move(save));
   co_return not_made;
 }
 

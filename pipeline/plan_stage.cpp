@@ -290,7 +290,7 @@ asio::awaitable<void> Migration::plan_mailboxes(PlannedAccount* planned, const l
                               kFewer, *statuses[i]->messages, base::plural(moved, "message"))
                 : std::string();
       auto note = [id = m.id, text](Db& db) { state::set_target_error(db, id, text); };
-      co_await store_.run(std::move(note));
+      co_await store_.run_in_order(std::move(note));
       if (fewer) p.remarks.push_back(text);
     }
     if (!row->error.empty() && !row->error.starts_with(kFewer)) p.remarks.push_back(row->error);

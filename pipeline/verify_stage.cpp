@@ -263,7 +263,7 @@ asio::awaitable<void> Migration::verify_new_once(VerifyResult* result, VerifyLev
         }
       }
       auto save = [outcomes](Db& db) { state::set_verified(db, outcomes); };
-      co_await store_.run(std::move(save));
+      co_await store_.run_in_order(std::move(save));
       if (stopping_) break;
     }
   }
@@ -554,7 +554,7 @@ asio::awaitable<void> Migration::verify_mailbox(VerifyResult* result, VerifyLeve
     if (!known.contains(uid))
       differ(uid, {}, "new at the source", "it came after the inventory: run again to move it", true, true);
   auto record = [id = m.id, absent](Db& db) { state::set_absent(db, id, absent); };
-  co_await store_.run(std::move(record));
+  co_await store_.run_in_order(std::move(record));
   // What else the target holds: strangers, or copies of ours that should not be.
   for (auto& [uid, d] : dst) {
     if (d.claimed) continue;

@@ -1,8 +1,8 @@
 // The state directory and the one connection to its SQLite file: the promise that a killed migration can go on.
 //
-// Guarantee: what a committed run() wrote survives kill -9 and power loss (WAL, synchronous=FULL). One process (flock),
-// one connection, one thread; nobody else opens the file. No secret is ever written into it, nor anything derived from
-// one.
+// Guarantee: what a committed run() wrote survives kill -9 and power loss (WAL, synchronous=FULL), and so does
+// everything committed before it. One process (flock), one connection, one thread; nobody else opens the file. No
+// secret is ever written into it, nor anything derived from one.
 //
 //   asio::io_context io;                                              // declared first: it must outlive the store's
 //   thread Store store("4d2kms.state", Store::Mode::create); auto work = [=](Db& db) { return count_pending(db,
@@ -22,6 +22,18 @@
 #include "state/db.hpp"
 
 namespace state {
+
+// Commits are not synced while it lives. What cannot be undone at its end must not go on: noexcept.
+class WithoutSync {
+ public:
+  explicit WithoutSync(Db& db) : db_(db) { db_.exec("PRAGMA synchronous=NORMAL"); }
+  ~WithoutSync() noexcept { db_.exec("PRAGMA synchronous=FULL"); }
+  WithoutSync(const WithoutSync&) = delete;
+  WithoutSync& operator=(const WithoutSync&) = delete;
+
+ private:
+  Db& db_;
+};
 
 template <class F>
 boost::asio::awaitable<std::invoke_result_t<F&, Db&>> on_db(Db& db, F work) {
@@ -46,6 +58,16 @@ class Store {
       return on_db(db_, std::move(work));
     }
     return boost::asio::co_spawn(thread_, on_db(db_, std::move(work)), boost::asio::use_awaitable);
+  }
+  // The same, without a sync: survives kill -9; a power cut may take it, but never without what was committed after it.
+  // For what the servers tell again: inventories, and answers that a look finds out as well. Never for what must be
+  // known before something is sent.
+  template <class F>
+  auto run_in_order(F work) {
+    return run([work = std::move(work)](Db& db) mutable {
+      const WithoutSync now(db);
+      return work(db);
+    });
   }
   // Without waiting, in order with everything else; for what may be lost with the process, such as remarks. A failure
   // shows with the next run(), which meets the same file.

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """4d2kms beside the tools that are installed and a blind pump, on the same mail, interleaved.
 
-  compare.py [--sets S,M,K] [--rounds 3] [--what first,verify,noop,delta,hidden,delay] [--tools NAME,NAME...]
+  compare.py [--sets S,M,K] [--rounds 3] [--what first,verify,noop,delta,hidden,delay,same] [--tools NAME,NAME...]
              [--delays 20,100] [--work DIR] [--build DIR] [--limit SECONDS] [--write]
 
 Sets:   S 5 accounts x 400 messages, M 20 x 1,000, K one mailbox of 50,000 of 2 KB, T (a trial) 2 x 60.
@@ -11,6 +11,7 @@ What:   first    onto an empty target; 4d2kms with --verify none
         delta    and again, with 1 % new mail at the source
         hidden   first, with a target that does not offer MULTIAPPEND
         delay    first, with relays that add the round trips of --delays (ms) on both sides
+        same     4d2kms and the pump alone, both with 1, 2 and 4 accounts at once, with MULTIAPPEND and with it hidden
 Tools:  4d2kms, mbsync ("mbsync x4": four processes), doveadm, imapsync, mailutil - those that are found - and
         "pump 4x50": four pairs of connections, MULTIAPPENDs of 50 messages; "pump 4x1": single APPENDs, pipelined.
 
@@ -282,6 +283,7 @@ class Pump(Tool):
 
 
 OURS, FULL = Ours("4d2kms --verify none", "--verify", "none"), Ours("4d2kms --verify full", "--verify", "full")
+AT_ONCE = {n: Ours(f"4d2kms --jobs {n} --verify none", "--verify", "none", "--jobs", n) for n in (1, 2, 4)}
 MBSYNC, MBSYNC4 = Mbsync("mbsync"), Mbsync("mbsync x4", 4)
 OTHERS = [MBSYNC, MBSYNC4, Doveadm("doveadm backup"), Imapsync("imapsync"), Mailutil("mailutil transfer")]
 PUMPS = [Pump(1, 50), Pump(2, 50), Pump(4, 50), Pump(4, 1)]
@@ -299,6 +301,9 @@ def cases(options):
         yield "hidden", [OURS, MBSYNC, MBSYNC4, PUMPS[3], Pump(1, 1)], True, 0
     for delay in options.delays if "delay" in what else ():
         yield f"delay {delay} ms", [OURS, MBSYNC, MBSYNC4, BEST], False, delay
+    for n in (1, 2, 4) if "same" in what else ():
+        yield f"same {n}", [AT_ONCE[n], Pump(n, 50)], False, 0
+        yield f"same {n} hidden", [AT_ONCE[n], Pump(n, 1)], True, 0
 
 
 # ------------------------------------------------------------------ measuring
@@ -449,7 +454,8 @@ def summary(results, options):
             row |= {"wall": wall, "wall_min": min(r["wall"] for r in good), "wall_max": max(r["wall"] for r in good),
                     "messages_a_second": round(good[0]["messages"] / wall) if case != "noop" else None,
                     "cpu": median(r["cpu"] for r in good), "peak_mib": max(r["peak_mib"] for r in good),
-                    "to_mbsync": ratio(good, MBSYNC.name), "to_pump": ratio(good, PUMPS[3].name if case == "hidden" else BEST.name),
+                    "to_mbsync": ratio(good, MBSYNC.name), "to_pump": ratio(good, next((t for s, c, t in groups if (s, c) == (set_, case) and t.startswith("pump")), None) if case.startswith("same")
+                                     else PUMPS[3].name if case == "hidden" else BEST.name),
                     "exits": sorted({e for r in good for e in r["exits"]}), "load": round(median(r["load"] for r in good), 1),
                     "wrong": next((r["wrong"] for r in good if "wrong" in r), None), "command": good[-1]["command"]}
         rows.append(row)
@@ -475,7 +481,7 @@ def markdown(rows, about, head):
     for set_ in dict.fromkeys(r["set"] for r in rows):
         out.append(f"\nSet {set_}: {about.get(set_, '')}\n")
         for case in dict.fromkeys(r["case"] for r in rows if r["set"] == set_):
-            out.append(f"\n{CASES.get(case, 'Onto an empty target, ' + case.replace('delay', 'round trips of'))}:\n")
+            out.append(f"\n{CASES.get(case, 'Onto an empty target, ' + case.replace('delay', 'round trips of').replace('same', 'pairs of connections:').replace('hidden', 'without MULTIAPPEND'))}:\n")
             out.append("| tool | wall s (least-most) | messages/s | to mbsync | to the pump | CPU s | peak MiB | wrong, says the judge |")
             out.append("|---|---|---|---|---|---|---|---|")
             for r in (r for r in rows if r["set"] == set_ and r["case"] == case):
@@ -492,7 +498,7 @@ def markdown(rows, about, head):
 
 def write(results, options):
     rows = summary(results, options)
-    tools = {t.name: t for t in [*FIRST, FULL, Pump(1, 1)]}
+    tools = {t.name: t for t in [*FIRST, FULL, *AT_ONCE.values(), *(Pump(n, 1) for n in (1, 2))]}
     versions = {r["tool"]: tools[r["tool"]].version(options) for r in rows if r["tool"] in tools}
     m = machine()
     about = {name: (options.work / name / "source.made").read_text().strip() for name in SETS if (options.work / name / "source.made").exists()}
@@ -528,7 +534,7 @@ def main():
     parser.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
     options = parser.parse_args()
     options.build = options.build.resolve()
-    unknown = [s for s in options.sets if s not in SETS] + sorted(options.what - {"first", "verify", "noop", "delta", "hidden", "delay"})
+    unknown = [s for s in options.sets if s not in SETS] + sorted(options.what - {"first", "verify", "noop", "delta", "hidden", "delay", "same"})
     if unknown:
         parser.error("unknown: " + ", ".join(unknown))
     missing = [p for p in ("4d2kms", "tests/bench/pump", "tests/bench/timed") if not (options.build / p).exists()]
