@@ -17,7 +17,7 @@
 #include <iostream>
 
 #include "pipeline/migration.hpp"
-#include "pipeline/report.hpp"
+#include "pipeline/report/report.hpp"
 #include "tests/bench/ledger_fill.hpp"
 #include "tests/support/model_server.hpp"
 
