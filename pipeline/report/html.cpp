@@ -46,6 +46,8 @@ std::uint64_t share(const json::object& books, std::string_view key) {
 
 std::string percent(std::uint64_t part, std::uint64_t whole) {
   if (whole == 0) return "-";
+  if (part == 0) return "0 %";
+  if (part == whole) return "100 %";
   const double p = 100.0 * static_cast<double>(part) / static_cast<double>(whole);
   // What is not all must not look like all, nor something like nothing.
   if (part != whole && p >= 99.995) return "&gt; 99.99 %";
@@ -88,6 +90,13 @@ class Page {
   void more(std::uint64_t total, std::size_t shown, const char* what, const char* where) {
     if (total > shown)
       put("<p class=\"soft\">{} of {} {} are shown; {}.</p>\n", human_count(shown), human_count(total), what, where);
+  }
+  // Moved, and not found there by the last verification.
+  std::uint64_t absent() const {
+    std::uint64_t n = 0;
+    for (const auto& v : list(r_, "reasons"))
+      if (word(v.as_object(), "kind") == "absent") n += number(v.as_object(), "messages");
+    return std::min(n, number(books_, "bound"));
   }
   std::string file(const char* what) const { return fmt::format("run-{}-{}.csv", number(run_, "number"), what); }
 
@@ -140,15 +149,15 @@ void Page::top() {
       : bad ? "bad"
             : "warn",
       icon, html(verdict.sentence));
-  const auto inventory = number(books_, "inventory"), bound = number(books_, "bound");
+  const auto inventory = number(books_, "inventory"), there = number(books_, "bound") - absent();
   put("<dl class=\"cards\">\n");
   const auto card = [&](const char* name, const std::string& value, const std::string& small) {
     put("<div><dt>{}</dt><dd>{}<small>{}</small></dd></div>\n", name, value, small);
   };
-  card("On the target", human_count(bound), fmt::format("of {} in the inventory", human_count(inventory)));
-  card("Re-read and equal", human_count(number(books_, "verified")), percent(number(books_, "verified"), bound));
-  card("Not on the target", human_count(inventory - std::min(inventory, bound)),
-       percent(inventory - std::min(inventory, bound), inventory));
+  card("On the target", human_count(there), fmt::format("of {} in the inventory", human_count(inventory)));
+  card("Re-read and equal", human_count(number(books_, "verified")),
+       percent(number(books_, "verified"), number(books_, "bound")) + " of those moved");
+  card("Not on the target", human_count(inventory - there), percent(inventory - there, inventory));
   card("Accounts", human_count(list(r_, "accounts").size()),
        "in " + base::plural(list(r_, "post_offices").size(), "Post Office"));
   card("Size", base::human_octets(number(books_, "octets")),
@@ -204,6 +213,9 @@ void Page::books() {
       human_count(inventory), human_count(number(books_, "bound")), human_count(number(books_, "gone")),
       human_count(number(books_, "excluded")), human_count(number(books_, "quarantined")),
       human_count(number(books_, "pending")), closed ? "closed" : "<strong>NOT CLOSED</strong>");
+  if (absent() > 0)
+    put("<p><strong>{} of those that were moved {} not found on the target by the last verification.</strong></p>\n",
+        human_count(absent()), absent() == 1 ? "was" : "were");
   put("<h3>Post Offices</h3>\n");
   table("Books of each Post Office", "n",
         {"Post Office", "Inventory", "On target", "Re-read", "Gone", "Excluded", "Quarantined", "Pending", "Size"});
@@ -228,7 +240,7 @@ void Page::missing() {
       if (v.as_object().at("on_target").as_bool() == on_target) of.push_back(&v.as_object());
     if (of.empty()) return;
     any = any || !on_target;
-    table(caption, "n", {"Messages", "Accounts", "class=\"t\">Why", "class=\"t\">What to do"});
+    table(caption, "n r", {"Messages", "Accounts", "class=\"t\">Why", "class=\"t\">What to do"});
     for (const auto* o : of) {
       const auto meaning = word(*o, "meaning"), detail = word(*o, "detail");
       put("<tr><th scope=\"row\">{}</th><td>{}</td><td class=\"t\">{}{}</td><td class=\"t\">{}</td></tr>\n",
@@ -291,10 +303,7 @@ void Page::missing() {
   for (const auto& v : list(r_, "messages")) {
     const auto& o = v.as_object();
     const bool there = (word(o, "state") == "bound" || word(o, "state") == "verified") && word(o, "kind") != "absent";
-    (there ? remarks : messages)
-        .push_back(fmt::format("{}, \"{}\", UID {} ({}): {}: {}", word(o, "account"), word(o, "mailbox"),
-                               number(o, "uid"), base::human_octets(number(o, "octets")), word(o, "kind"),
-                               word(o, "detail")));
+    (there ? remarks : messages).push_back(message_line(o));
   }
   const auto& totals = part(r_, "totals");
   lines("These messages, one by one", messages,
@@ -324,22 +333,19 @@ void Page::missing() {
 
 void Page::differences() {
   const auto& v = part(r_, "verification");
+  const auto against = word(v, "against");
   section("differences", "Verification");
-  put("<p>Level {}: {} looked at, {} read back, {} byte for byte the same{}.</p>\n", html(word(v, "level")),
+  put("<p>Level {}: {} looked at, {} read back{}{}.</p>\n", html(word(v, "level")),
       base::plural(number(v, "messages"), "message"), base::plural(number(v, "bodies_read"), "body", "bodies"),
-      human_count(number(v, "byte_identical")),
+      against.empty() ? fmt::format(", {} byte for byte the same", human_count(number(v, "byte_identical"))) : "",
       number(v, "strangers_on_target") > 0
           ? fmt::format("; {} on the target that are not of this source", human_count(number(v, "strangers_on_target")))
           : "");
-  if (const auto against = word(v, "against"); !against.empty())
-    put("<p>The source was not asked: the target was compared with the {}.</p>\n", html(against));
+  if (!against.empty()) put("<p>The source was not asked: the target was compared with the {}.</p>\n", html(against));
   std::vector<std::string> unexplained, explained, surplus, problems;
   for (const auto& d : list(r_, "differences")) {
     const auto& o = d.as_object();
-    (o.at("explained").as_bool() ? explained : unexplained)
-        .push_back(fmt::format("{}, \"{}\", source UID {}, target UID {}: {}: {}", word(o, "account"),
-                               word(o, "mailbox"), number(o, "source_uid"), number(o, "target_uid"), word(o, "kind"),
-                               word(o, "detail")));
+    (o.at("explained").as_bool() ? explained : unexplained).push_back(difference_line(o));
   }
   for (const auto& s : list(r_, "surplus"))
     surplus.push_back(fmt::format("{}, \"{}\": {}", word(s.as_object(), "account"), word(s.as_object(), "mailbox"),
@@ -441,7 +447,8 @@ void Page::names() {
   } else {
     std::vector<std::pair<std::string, std::string>> log_ins;
     for (const auto& v : list(r_, "accounts"))
-      if (word(v.as_object(), "account") != word(v.as_object(), "target_login"))
+      if (word(v.as_object(), "skipped").empty() &&
+          word(v.as_object(), "account") != word(v.as_object(), "target_login"))
         log_ins.emplace_back(word(v.as_object(), "account"), word(v.as_object(), "target_login"));
     if (!log_ins.empty()) {
       table("Accounts that log in by another name on the target", "", {"Account", "Log-in on the target"});
@@ -544,7 +551,8 @@ void Page::curve() {
         i == 0   ? "start"
         : i == 6 ? "end"
                  : "middle",
-        t < 1 ? std::string("0") : base::human_duration(std::chrono::seconds(static_cast<std::int64_t>(t))));
+        i == 0 ? std::string("0")
+               : base::human_duration(std::chrono::milliseconds(static_cast<std::int64_t>(1000 * t))));
   }
   const auto steps = [&](double Point::*rate) {
     std::string path;
@@ -592,7 +600,7 @@ void Page::evidence() {
   }
   put("</dl>\n");
   const auto& accounts = list(e, "accounts");
-  table("Digests of each account", "", {"Account", "Source", "Target", "Equal"});
+  table("Digests of each account", "e", {"Account", "Source", "Target", "Equal"});
   const auto shown = std::min(accounts.size(), kRows);
   for (std::size_t i = 0; i < shown; ++i) {
     const auto& a = accounts[i].as_object();

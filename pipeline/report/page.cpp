@@ -44,7 +44,7 @@ a{color:var(--accent);text-underline-offset:.15em}
 table{border-collapse:collapse;width:100%;font-size:.9rem;font-variant-numeric:tabular-nums}
 caption{text-align:left;padding:.2rem 0 .4rem}
 th,td{text-align:left;vertical-align:top;padding:.34rem .6rem;border-bottom:1px solid var(--line)}
-thead th{background:var(--head);font-weight:600;white-space:nowrap}
+thead th{background:var(--head);font-weight:600;white-space:nowrap;overflow-wrap:normal}
 tbody th{font-weight:500}
 .n th:not(:first-child),.n td{text-align:right;white-space:nowrap}
 .n td.t,.n th.t:not(:first-child){text-align:left;white-space:normal}
@@ -56,9 +56,11 @@ figure{margin:.25rem 0 1rem}svg.wide{display:block;width:100%;height:auto}
 .books{max-width:34rem}
 .chunk{content-visibility:auto}
 .chunk table{table-layout:fixed;min-width:60rem}
-.chunk col.a{width:24%}.chunk col.s{width:17%}
+.chunk th,.chunk td{padding-left:.4rem;padding-right:.4rem}.chunk thead th{font-size:.82rem}
+.chunk col.a{width:24%}.chunk col.s{width:19%}
+.r th:first-child,.r th:nth-child(2){text-align:right;width:6.5rem}.r th:nth-child(3){width:45%}.e th:first-child{width:22%}
 .filter{display:flex;flex-wrap:wrap;gap:.6rem 1rem;align-items:center;margin:.4rem 0 .8rem}
-.filter[hidden]{display:none}
+.filter[hidden]{display:none}.filter label{display:flex;gap:.5rem;align-items:center;max-width:100%}
 input,select{font:inherit;color:inherit;background:var(--sheet);border:1px solid var(--soft);border-radius:.45rem;padding:.4rem .65rem}
 input{min-width:min(20rem,100%)}
 code,.mono{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace;font-size:.86em}
@@ -73,11 +75,11 @@ dl.facts{grid-template-columns:1fr}dl.facts dd{margin-bottom:.4rem}.plot{min-wid
 @media print{:root{color-scheme:light;--ground:#fff;--sheet:#fff;--ink:#000;--soft:#444;--line:#bbb;--head:#eee;--accent:#000;--ok:#0c5638;
 --warn:#6b4200;--bad:#8c1a20;--ok-bg:#fff;--warn-bg:#fff;--bad-bg:#fff;--c-verified:#1d7a56;--c-bound:#7cc3a4;--c-gone:#7d8795;
 --c-excluded:#b9c0ca;--c-quarantined:#c8373f;--c-pending:#e09f1f}
-body{font-size:9.5pt}main,header,footer{max-width:none;padding:0}header{padding-top:0}section{border:0;padding:0;margin:1.2rem 0}
+html{font-size:9.5pt}body{font-size:1rem}main,header,footer{max-width:none;padding:0}header{padding-top:0}section{border:0;padding:0;margin:1.2rem 0}
 nav,.filter{display:none}.scroll{overflow:visible}.chunk{content-visibility:visible}.chunk table{min-width:0}.plot{min-width:0}
 table{font-size:7.6pt}th,td{padding:.18rem .3rem}thead{display:table-header-group}tfoot{display:table-row-group}tr,figure,.verdict,.cards div{break-inside:avoid}
-thead th{white-space:normal}h2,h3,caption{break-after:avoid}.n td,.n th{white-space:normal}
-.cards{grid-template-columns:repeat(5,1fr);gap:.4rem}.cards dd{font-size:12pt}.cards div{padding:.4rem .5rem}
+thead th{white-space:normal}.chunk thead th{font-size:6.6pt}h2,h3,caption,thead{break-after:avoid}tbody tr:first-child{break-before:avoid}.n td,.n th{white-space:normal}
+.cards{grid-template-columns:repeat(5,1fr);gap:.4rem}.cards dd{font-size:1.25rem}.cards div{padding:.4rem .5rem}
 svg,.sw,.verdict,thead th{-webkit-print-color-adjust:exact;print-color-adjust:exact}}
 )css";
 

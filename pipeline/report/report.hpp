@@ -31,6 +31,9 @@ bool sealed(std::string file);
 
 // Of reports of any version. Everything in them that servers and mail said is harmless in what comes out.
 std::string report_text(const boost::json::object& report);
+// Of "messages" and of "differences", one in a line.
+std::string message_line(const boost::json::object& message);
+std::string difference_line(const boost::json::object& difference);
 // One page that needs nothing but itself: no script to be read, printable.
 std::string report_html(const boost::json::object& report);
 

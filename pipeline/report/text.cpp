@@ -23,6 +23,19 @@ std::vector<std::string> books_row(std::string name, const json::object& b) {
 
 }  // namespace
 
+std::string message_line(const json::object& m) {
+  return fmt::format("{}, \"{}\", UID {} ({}): {}: {}", word(m, "account"), word(m, "mailbox"), number(m, "uid"),
+                     base::human_octets(number(m, "octets")), word(m, "kind"), word(m, "detail"));
+}
+
+std::string difference_line(const json::object& d) {
+  std::string uids;
+  if (number(d, "source_uid") + number(d, "target_uid") > 0)
+    uids = fmt::format(", source UID {}, target UID {}", number(d, "source_uid"), number(d, "target_uid"));
+  return fmt::format("{}, \"{}\"{}: {}: {}", word(d, "account"), word(d, "mailbox"), uids, word(d, "kind"),
+                     word(d, "detail"));
+}
+
 std::string report_text(const json::object& r) {
   const auto& run = r.at("run").as_object();
   const auto& v = r.at("verification").as_object();
@@ -120,29 +133,18 @@ std::string report_text(const json::object& r) {
   lines.clear();
   for (const auto& d : list(r, "differences")) {
     const auto& o = d.as_object();
-    if (o.at("explained").as_bool()) continue;
-    lines.push_back(fmt::format("{}, \"{}\", source UID {}, target UID {}: {}: {}", word(o, "account"),
-                                word(o, "mailbox"), number(o, "source_uid"), number(o, "target_uid"), word(o, "kind"),
-                                word(o, "detail")));
+    if (!o.at("explained").as_bool()) lines.push_back(difference_line(o));
   }
   section("Differences that nothing explains", lines);
   lines.clear();
   for (const auto& d : list(r, "differences")) {
     const auto& o = d.as_object();
-    if (!o.at("explained").as_bool()) continue;
-    lines.push_back(fmt::format("{}, \"{}\", source UID {}, target UID {}: {}: {}", word(o, "account"),
-                                word(o, "mailbox"), number(o, "source_uid"), number(o, "target_uid"), word(o, "kind"),
-                                word(o, "detail")));
+    if (o.at("explained").as_bool()) lines.push_back(difference_line(o));
   }
   more(lines, number(totals, "differences"), list(r, "differences").size(), ": differences.csv has all");
   section("Differences on record", lines);
   lines.clear();
-  for (const auto& m : list(r, "messages")) {
-    const auto& o = m.as_object();
-    lines.push_back(fmt::format("{}, \"{}\", UID {} ({}): {}: {}", word(o, "account"), word(o, "mailbox"),
-                                number(o, "uid"), base::human_octets(number(o, "octets")), word(o, "kind"),
-                                word(o, "detail")));
-  }
+  for (const auto& m : list(r, "messages")) lines.push_back(message_line(m.as_object()));
   more(lines, number(totals, "messages_not_on_target") + number(totals, "remarks"), list(r, "messages").size(),
        ": messages.csv has all");
   section("Messages that are not on the target as they were at the source", lines);

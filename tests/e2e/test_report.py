@@ -21,7 +21,7 @@ class Page(html.parser.HTMLParser):
     """Tables by their captions, as rows of texts; every tag and attribute that is there."""
     def __init__(self, text):
         super().__init__()
-        self.tables, self.tags, self.attributes, self.cell, self.caption, self.text = {}, set(), set(), None, None, ""
+        self.tables, self.tags, self.attributes, self.cell, self.caption, self.text, self.skip = {}, set(), set(), None, None, "", False
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):

@@ -101,7 +101,9 @@ TEST_F(Report, OfVeryManyMessagesTheFirstAreListedAllAreCountedAndTheCsvHasEachO
   std::ostringstream all, part;
   messages_csv(report, &store.db(), all);
   messages_csv(report, nullptr, part);
-  const auto lines = [](const std::string& s) { return static_cast<std::size_t>(std::count(s.begin(), s.end(), '\n')); };
+  const auto lines = [](const std::string& s) {
+    return static_cast<std::size_t>(std::count(s.begin(), s.end(), '\n'));
+  };
   EXPECT_EQ(lines(all.str()), 1 + many + 7) << "the refused ones and those that are pending";
   EXPECT_EQ(lines(part.str()), 1 + kListedOfAccount);
 }
@@ -205,8 +207,8 @@ TEST(ReportCsv, CellsFollowRfc4180AndAreNoFormulas) {
   EXPECT_EQ(csv_cell("a,b"), "\"a,b\"");
   EXPECT_EQ(csv_cell("say \"hi\""), "\"say \"\"hi\"\"\"");
   EXPECT_EQ(csv_cell("two\r\nlines"), "\"two\r\nlines\"");
-  for (const std::string start : {"=", "+", "-", "@", "\t", "\r", "\n", "\xEF\xBC\x9D", "\xEF\xBC\x8B", "\xEF\xBC\x8D",
-                                  "\xEF\xBC\xA0"}) {
+  for (const std::string start :
+       {"=", "+", "-", "@", "\t", "\r", "\n", "\xEF\xBC\x9D", "\xEF\xBC\x8B", "\xEF\xBC\x8D", "\xEF\xBC\xA0"}) {
     const auto cell = csv_cell(start + "HYPERLINK(1)");
     EXPECT_EQ(cell, "\"'" + start + "HYPERLINK(1)\"") << start;
   }

@@ -405,8 +405,9 @@ TEST(Simulator, SeedsLoseAndDoubleNothing) {
 }
 
 // Each failed once.
-constexpr std::uint64_t kRegressions[] = {43,    262,   376,   725,   1019,  1417,   2010,   2669,   3260,   3991,
-                                          31166, 31990, 34729, 37122, 59744, 203908, 205745, 208989, 209523, 417394, 700151};
+constexpr std::uint64_t kRegressions[] = {43,    262,    376,    725,    1019,   1417,   2010,
+                                          2669,  3260,   3991,   31166,  31990,  34729,  37122,
+                                          59744, 203908, 205745, 208989, 209523, 417394, 700151};
 
 TEST(Simulator, SeedsThatOnceFailed) {
   for (const auto seed : kRegressions) EXPECT_EQ(Simulation(seed).run(), "") << "seed " << seed;
