@@ -3,17 +3,41 @@
 
   ACCOUNTS=20000 MESSAGES=10000000 tests/ledger_scale.py [BUILD]        default: 500 accounts, 200,000 messages
 
+NOTED=n: so many messages have a remark. With Chromium the page is measured, too: when it first shows something, and how
+long its filter takes.
+
 tests/bench/ledger_scale fills a state through the functions that a migration calls, makes the real plan twice (against a
 model server in memory) and the report; then the program itself is asked for status and report. The plan's goal is for
 20,000 accounts and counts as it is at fewer; the goals for octets and rates are for any size. Exit 1 if one is
 missed. SCALE_DIR: where the state is made (default /var/tmp; syncs are part of the cost); KEEP=1 leaves it there.
 """
-import json, os, shutil, subprocess, sys, tempfile
+import json, os, re, shutil, subprocess, sys, tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "build/release").resolve()
 ACCOUNTS, MESSAGES = int(os.environ.get("ACCOUNTS", 500)), int(os.environ.get("MESSAGES", 200_000))
+NOTED = int(os.environ.get("NOTED", 0))
+CHROMIUM = shutil.which("chromium")
+PROBE = """<script>addEventListener('load',function(){setTimeout(function(){
+var paint=performance.getEntriesByType('paint')[0],box=document.getElementById('filter'),input=box.querySelector('input'),took=[];
+var texts=['user0','user00123','nobody at all',''];
+function next(){if(!texts.length){document.title=JSON.stringify({paint:paint?paint.startTime:-1,filter:took});return;}
+input.value=texts.shift();var from=performance.now();input.dispatchEvent(new Event('input'));
+requestAnimationFrame(function(){requestAnimationFrame(function(){document.body.offsetHeight;took.push(performance.now()-from);next();});});}
+next();},500);});</script>"""
+
+
+def in_a_browser(page, folder):
+    """Milliseconds until the page first shows something, and those that its filter takes, the slowest of four."""
+    text = page.read_text()
+    text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", text, count=1)
+    probe = folder / "probe.html"
+    probe.write_text(text.replace("</body>", PROBE + "</body>"))
+    out = subprocess.run([CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--timeout=60000", "--window-size=1280,900", "--dump-dom", f"file://{probe}"],
+                         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={**os.environ, "HOME": str(folder)}, timeout=300).stdout.decode()
+    found = json.loads(re.search(r"<title>(.*?)</title>", out).group(1))
+    return found["paint"], max(found["filter"])
 
 
 def timed(folder, *argv):
@@ -36,7 +60,7 @@ def main():
 
     try:
         phases = {}
-        p = subprocess.Popen([BUILD / "tests/bench/ledger_scale", folder / "scale", str(ACCOUNTS), str(MESSAGES)], stdout=subprocess.PIPE, text=True)
+        p = subprocess.Popen([BUILD / "tests/bench/ledger_scale", folder / "scale", str(ACCOUNTS), str(MESSAGES), str(NOTED)], stdout=subprocess.PIPE, text=True)
         for line in p.stdout:
             o = json.loads(line)
             phases[o.pop("phase")] = o
@@ -57,6 +81,11 @@ def main():
         goal("inventory rows a second, a large mailbox", phases["inventory, one mailbox"]["a_second"], 200_000, least=True)
         for name in ("plan, nothing moved", "plan, all moved"):
             goal(name + ", seconds", phases[name]["seconds"], 10)
+        goal("report in every format, seconds", sum(o["seconds"] for name, o in phases.items() if re.match(r"report($| as )", name)), 10)
+        if CHROMIUM:
+            paint, filtered = in_a_browser(next((state / "reports").glob("run-*.html")), folder)
+            goal("page shows something after, ms", paint, 1000)
+            goal("filter of the page, ms", filtered, 200)
         goal("octets a message, plan and report left out", phases["octets a message"]["message"], 140)
         most = max(o["memory_peak_mib"] for o in phases.values() if "memory_peak_mib" in o)
         goal("memory, MiB", most, 64 + ACCOUNTS / 20)   # by accounts, never by messages
