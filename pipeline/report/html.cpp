@@ -334,7 +334,7 @@ void Page::missing() {
 void Page::differences() {
   const auto& v = part(r_, "verification");
   const auto against = word(v, "against");
-  section("differences", "Verification");
+  section("differences", "Verification and differences");
   put("<p>Level {}: {} looked at, {} read back{}{}.</p>\n", html(word(v, "level")),
       base::plural(number(v, "messages"), "message"), base::plural(number(v, "bodies_read"), "body", "bodies"),
       against.empty() ? fmt::format(", {} byte for byte the same", human_count(number(v, "byte_identical"))) : "",

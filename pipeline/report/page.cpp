@@ -57,12 +57,12 @@ figure{margin:.25rem 0 1rem}svg.wide{display:block;width:100%;height:auto}
 .chunk{content-visibility:auto}
 .chunk table{table-layout:fixed;min-width:60rem}
 .chunk th,.chunk td{padding-left:.4rem;padding-right:.4rem}.chunk thead th{font-size:.82rem}
-.chunk col.a{width:24%}.chunk col.s{width:19%}
+.chunk .t,.chunk .n th.t:not(:first-child){padding-left:1.1rem}.chunk col.a{width:24%}.chunk col.s{width:19%}
 .r th:first-child,.r th:nth-child(2){text-align:right;width:6.5rem}.r th:nth-child(3){width:45%}.e th:first-child{width:22%}
 .filter{display:flex;flex-wrap:wrap;gap:.6rem 1rem;align-items:center;margin:.4rem 0 .8rem}
-.filter[hidden]{display:none}.filter label{display:flex;gap:.5rem;align-items:center;max-width:100%}
+.filter[hidden]{display:none}.filter label{display:flex;gap:.5rem;align-items:center;max-width:100%;white-space:nowrap}
 input,select{font:inherit;color:inherit;background:var(--sheet);border:1px solid var(--soft);border-radius:.45rem;padding:.4rem .65rem}
-input{min-width:min(20rem,100%)}
+input{width:20rem;min-width:0}
 code,.mono{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace;font-size:.86em}
 details{margin:.5rem 0}summary{cursor:pointer;padding:.25rem 0}
 ul.lines{margin:.4rem 0;padding-left:1.2rem;font-size:.92rem}
@@ -70,13 +70,14 @@ dl.facts{display:grid;grid-template-columns:max-content 1fr;gap:.25rem 1.2rem;ma
 dl.facts dt{color:var(--soft)}dl.facts dd{margin:0}
 footer{padding-bottom:2.5rem;color:var(--soft);font-size:.88rem}
 @media(max-width:40rem){main,header,footer{padding-left:.8rem;padding-right:.8rem}section{padding:1rem .9rem}h1{font-size:1.5rem}
-dl.facts{grid-template-columns:1fr}dl.facts dd{margin-bottom:.4rem}.plot{min-width:36rem}}
+dl.facts{grid-template-columns:1fr}dl.facts dd{margin-bottom:.4rem}.plot{min-width:36rem}.scroll table{min-width:48rem}
+.books .scroll table{min-width:0}}
 @page{size:A4;margin:14mm 12mm}
 @media print{:root{color-scheme:light;--ground:#fff;--sheet:#fff;--ink:#000;--soft:#444;--line:#bbb;--head:#eee;--accent:#000;--ok:#0c5638;
 --warn:#6b4200;--bad:#8c1a20;--ok-bg:#fff;--warn-bg:#fff;--bad-bg:#fff;--c-verified:#1d7a56;--c-bound:#7cc3a4;--c-gone:#7d8795;
 --c-excluded:#b9c0ca;--c-quarantined:#c8373f;--c-pending:#e09f1f}
 html{font-size:9.5pt}body{font-size:1rem}main,header,footer{max-width:none;padding:0}header{padding-top:0}section{border:0;padding:0;margin:1.2rem 0}
-nav,.filter{display:none}.scroll{overflow:visible}.chunk{content-visibility:visible}.chunk table{min-width:0}.plot{min-width:0}
+nav,.filter{display:none}.scroll{overflow:visible}.chunk{content-visibility:visible}.chunk table{min-width:0}.plot,.scroll table{min-width:0}
 table{font-size:7.6pt}th,td{padding:.18rem .3rem}thead{display:table-header-group}tfoot{display:table-row-group}tr,figure,.verdict,.cards div{break-inside:avoid}
 thead th{white-space:normal}.chunk thead th{font-size:6.6pt}h2,h3,caption,thead{break-after:avoid}tbody tr:first-child{break-before:avoid}.n td,.n th{white-space:normal}
 .cards{grid-template-columns:repeat(5,1fr);gap:.4rem}.cards dd{font-size:1.25rem}.cards div{padding:.4rem .5rem}
