@@ -11,7 +11,7 @@ model server in memory) and the report; then the program itself is asked for sta
 20,000 accounts and counts as it is at fewer; the goals for octets and rates are for any size. Exit 1 if one is
 missed. SCALE_DIR: where the state is made (default /var/tmp; syncs are part of the cost); KEEP=1 leaves it there.
 """
-import json, os, re, shutil, subprocess, sys, tempfile
+import http.server, json, os, re, shutil, subprocess, sys, tempfile, threading, time, urllib.parse
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -20,24 +20,44 @@ ACCOUNTS, MESSAGES = int(os.environ.get("ACCOUNTS", 500)), int(os.environ.get("M
 NOTED = int(os.environ.get("NOTED", 0))
 CHROMIUM = shutil.which("chromium")
 PROBE = """<script>addEventListener('load',function(){setTimeout(function(){
-var paint=performance.getEntriesByType('paint')[0],box=document.getElementById('filter'),input=box.querySelector('input'),took=[];
+var paint=performance.getEntriesByType('paint')[0],input=document.getElementById('filter').querySelector('input'),took=[];
 var texts=['user0','user00123','nobody at all',''];
-function next(){if(!texts.length){document.title=JSON.stringify({paint:paint?paint.startTime:-1,filter:took});return;}
+function next(){if(!texts.length){new Image().src='/'+encodeURIComponent(JSON.stringify({paint:paint.startTime,filter:took}));return;}
 input.value=texts.shift();var from=performance.now();input.dispatchEvent(new Event('input'));
-requestAnimationFrame(function(){requestAnimationFrame(function(){document.body.offsetHeight;took.push(performance.now()-from);next();});});}
+requestAnimationFrame(function(){document.body.offsetHeight;requestAnimationFrame(function(){took.push(performance.now()-from);next();});});}
 next();},500);});</script>"""
 
 
 def in_a_browser(page, folder):
     """Milliseconds until the page first shows something, and those that its filter takes, the slowest of four."""
-    text = page.read_text()
-    text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", text, count=1)
-    probe = folder / "probe.html"
-    probe.write_text(text.replace("</body>", PROBE + "</body>"))
-    out = subprocess.run([CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--timeout=60000", "--window-size=1280,900", "--dump-dom", f"file://{probe}"],
-                         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={**os.environ, "HOME": str(folder)}, timeout=300).stdout.decode()
-    found = json.loads(re.search(r"<title>(.*?)</title>", out).group(1))
-    return found["paint"], max(found["filter"])
+    text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page.read_text(), count=1).replace("</body>", PROBE + "</body>").encode()
+    found = []
+
+    class Pages(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            if self.path.startswith("/%7B"):
+                found.append(json.loads(urllib.parse.unquote(self.path[1:])))
+            self.send_response(200 if self.path == "/" else 404)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.end_headers()
+            if self.path == "/":
+                self.wfile.write(text)
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Pages)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    browser = subprocess.Popen([CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0", f"--user-data-dir={folder}/browser",
+                                "--window-size=1280,900", f"http://127.0.0.1:{server.server_port}/"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for _ in range(600):
+        if found:
+            break
+        time.sleep(0.1)
+    browser.terminate()
+    browser.wait()
+    server.shutdown()
+    return found[0]["paint"], max(found[0]["filter"])
 
 
 def timed(folder, *argv):

@@ -16,14 +16,19 @@
 namespace pipeline {
 namespace {
 
-// Nobody ever reads half a file: it gets its name when it is whole. What is wrong; empty: nothing.
-std::string save(const std::string& path, const std::function<void(std::ostream&)>& write) {
-  const std::string part = path + ".part";
+enum class Appears : std::uint8_t {
+  whole,     // nobody ever reads half of it: it gets its name when it is whole
+  directly,  // of tens of thousands, for half the time; cut off only if the process dies in that moment
+};
+
+// What is wrong; empty: nothing.
+std::string save(const std::string& path, Appears how, const std::function<void(std::ostream&)>& write) {
+  const std::string part = how == Appears::whole ? path + ".part" : path;
   errno = 0;
   std::ofstream file(part, std::ios::binary | std::ios::trunc);
   write(file);
   file.close();
-  if (file && std::rename(part.c_str(), path.c_str()) == 0) return {};
+  if (file && (part == path || std::rename(part.c_str(), path.c_str()) == 0)) return {};
   const int why = errno;
   std::remove(part.c_str());
   return fmt::format(
@@ -39,8 +44,9 @@ std::vector<std::string> write_report(const std::string& folder, const ReportSou
   std::error_code ignored;  // each file says what is wrong
   std::filesystem::create_directories(formats.contains("notes") ? folder + "/notes" : folder, ignored);
   const auto& r = from.report;
-  const auto one = [&](const std::string& name, const std::function<void(std::ostream&)>& write) {
-    auto problem = save(folder + "/" + name, write);
+  const auto one = [&](const std::string& name, const std::function<void(std::ostream&)>& write,
+                       Appears how = Appears::whole) {
+    auto problem = save(folder + "/" + name, how, write);
     if (!problem.empty()) problems.push_back(std::move(problem));
   };
   const std::string run = fmt::format("run-{}", number(part(r, "run"), "number"));
@@ -57,8 +63,11 @@ std::vector<std::string> write_report(const std::string& folder, const ReportSou
     each_note(r, [&](const UserNote& n) {
       const std::string name = "notes/" + note_file_name(n.address);
       const auto before = problems.size();
-      one(name + ".txt", [&](std::ostream& o) { o << n.text; });
-      if (problems.size() == before) one(name + ".html", [&](std::ostream& o) { o << n.html; });
+      one(
+          name + ".txt", [&](std::ostream& o) { o << n.text; }, Appears::directly);
+      if (problems.size() == before)
+        one(
+            name + ".html", [&](std::ostream& o) { o << n.html; }, Appears::directly);
       return problems.size() == before;  // the next ones would fare no better
     });
   return problems;

@@ -3,7 +3,7 @@
 //   run-N.json  run-N.txt  run-N.html  run-N-accounts.csv  run-N-mailboxes.csv  run-N-messages.csv
 //   run-N-differences.csv notes/ADDRESS.txt  notes/ADDRESS.html
 //
-// Copies: the report itself is in the state. Each appears whole or not at all under its name.
+// Copies: the report itself is in the state. Each but the notes appears whole or not at all under its name.
 #pragma once
 
 #include <boost/json/object.hpp>

@@ -88,17 +88,18 @@ svg,.sw,.verdict,thead th{-webkit-print-color-adjust:exact;print-color-adjust:ex
 constexpr const char* kScript = R"js(
 (function(){
 var box=document.getElementById('filter');if(!box)return;
-var text=box.querySelector('input'),kind=box.querySelector('select'),said=box.querySelector('output');
-var chunks=[].slice.call(document.querySelectorAll('.chunk')),rows=null,waiting=false;
-function load(){if(rows)return;rows=[];chunks.forEach(function(c,i){[].forEach.call(c.querySelector('tbody').rows,function(r){
-rows.push({row:r,chunk:i,words:r.textContent.toLowerCase(),open:!r.querySelector('.k'),shown:true});});});}
-function apply(){waiting=false;load();var words=text.value.toLowerCase().trim(),open=kind.value==='open',left=chunks.map(function(){return 0;}),n=0;
-rows.forEach(function(r){var show=(!open||r.open)&&r.words.indexOf(words)>=0;if(show){n++;left[r.chunk]++;}
-if(show!==r.shown){r.row.hidden=!show;r.shown=show;}});
-chunks.forEach(function(c,i){c.hidden=left[i]===0;c.style.containIntrinsicSize='auto '+(left[i]*2+4)+'rem';});
-said.textContent=n.toLocaleString('en')+' of '+rows.length.toLocaleString('en')+' accounts';}
+var text=box.querySelector('input'),kind=box.querySelector('select'),said=box.querySelector('output'),waiting=false,chunks=null;
+function load(){if(!chunks)chunks=[].map.call(document.querySelectorAll('.chunk'),function(c){
+return{chunk:c,rows:[].map.call(c.querySelector('tbody').rows,function(r){
+return{row:r,words:r.textContent.toLowerCase(),open:!r.querySelector('.k'),shown:true};})};});}
+function apply(){waiting=false;load();var words=text.value.toLowerCase().trim(),open=kind.value==='open',n=0,all=0;
+chunks.forEach(function(c){var show=c.rows.map(function(r){return(!open||r.open)&&r.words.indexOf(words)>=0;}),left=show.filter(Boolean).length;
+n+=left;all+=show.length;c.chunk.hidden=left===0;if(left===0)return;
+c.chunk.style.containIntrinsicSize='auto '+(left*2+4)+'rem';
+c.rows.forEach(function(r,i){if(show[i]!==r.shown){r.row.hidden=!show[i];r.shown=show[i];}});});
+said.textContent=n.toLocaleString('en')+' of '+all.toLocaleString('en')+' accounts';}
 function soon(){if(!waiting){waiting=true;requestAnimationFrame(apply);}}
-text.addEventListener('input',soon);kind.addEventListener('change',soon);box.hidden=false;
+text.addEventListener('input',soon);kind.addEventListener('change',soon);box.hidden=false;setTimeout(load,300);
 })();
 )js";
 
