@@ -50,6 +50,7 @@ tbody th{font-weight:500}
 .n td.t,.n th.t:not(:first-child){text-align:left;white-space:normal}
 tfoot td,tfoot th{font-weight:650;border-bottom:0;border-top:2px solid var(--line)}
 td b{color:var(--bad);font-weight:650}td i{color:var(--warn);font-style:normal;font-weight:650}
+td .soft{font-size:.95em}
 .z{color:var(--soft)}
 .sw{display:inline-block;width:.8em;height:.8em;border-radius:.2em;margin-right:.55em;vertical-align:-.05em}
 figure{margin:.25rem 0 1rem}svg.wide{display:block;width:100%;height:auto}
@@ -79,7 +80,7 @@ dl.facts{grid-template-columns:1fr}dl.facts dd{margin-bottom:.4rem}.plot{min-wid
 html{font-size:9.5pt}body{font-size:1rem}main,header,footer{max-width:none;padding:0}header{padding-top:0}section{border:0;padding:0;margin:1.2rem 0}
 nav,.filter{display:none}.scroll{overflow:visible}.chunk{content-visibility:visible}.chunk table{min-width:0}.plot,.scroll table{min-width:0}
 table{font-size:7.6pt}th,td{padding:.18rem .3rem}thead{display:table-header-group}tfoot{display:table-row-group}tr,figure,.verdict,.cards div{break-inside:avoid}
-thead th{white-space:normal}.chunk thead th{font-size:6.6pt}h2,h3,caption,thead{break-after:avoid}tbody tr:first-child{break-before:avoid}.n td,.n th{white-space:normal}
+thead th{white-space:normal}.chunk thead th{font-size:6.6pt}h2,h3,caption,thead,summary{break-after:avoid}details::details-content{content-visibility:visible;block-size:auto}tbody tr:first-child{break-before:avoid}.n td,.n th{white-space:normal}
 .cards{grid-template-columns:repeat(5,1fr);gap:.4rem}.cards dd{font-size:1.25rem}.cards div{padding:.4rem .5rem}
 svg,.sw,.verdict,thead th{-webkit-print-color-adjust:exact;print-color-adjust:exact}}
 )css";

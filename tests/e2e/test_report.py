@@ -229,8 +229,11 @@ class Figures(Reported):
         return r.stdout.decode()
 
     def on_paper(self, run, accounts):
-        pdf = self.dir / "report.pdf"
-        chromium("--no-pdf-header-footer", f"--print-to-pdf={pdf}", f"file://{self.state}/reports/run-{run}.html")
+        # With every list closed, as long ones are: on paper nobody can open them.
+        closed, pdf = self.dir / "closed.html", self.dir / "report.pdf"
+        closed.write_text(self.reports(f"run-{run}.html").replace("<details open>", "<details>"))
+        chromium("--no-pdf-header-footer", f"--print-to-pdf={pdf}", f"file://{closed}")
+        self.assertIn('"Plain", UID 1 ', subprocess.run(["pdftotext", pdf, "-"], stdout=subprocess.PIPE, check=True).stdout.decode())
         boxes = subprocess.run(["pdftotext", "-bbox", pdf, "-"], stdout=subprocess.PIPE, check=True).stdout.decode()
         pages = boxes.split("<page ")[1:]
         self.assertGreater(len(pages), 3)
