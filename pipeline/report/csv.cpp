@@ -88,8 +88,13 @@ std::string csv_cell(std::string_view text) {
   safe += text;
   if (safe.find_first_of(",;\"\r\n\t'") == std::string::npos && base::trim(safe).size() == safe.size()) return safe;
   std::string out = "\"";
-  for (const char c : safe) out += c == '"' ? "\"\"" : std::string(1, c);
-  return out + '"';
+  out.reserve(safe.size() + 2);
+  for (const char c : safe) {
+    if (c == '"') out += c;
+    out += c;
+  }
+  out += '"';
+  return out;
 }
 
 void accounts_csv(const json::object& report, std::ostream& out) {
