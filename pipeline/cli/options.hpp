@@ -19,7 +19,7 @@ struct CommandLine {
   bool watch = false;
   std::string format, output;  // of a report; empty: text, on standard output
   std::string against;         // verify: a report's JSON file
-  int exit = -1;  // >= 0: everything has been said (--help, --version, a usage error)
+  int exit = -1;               // >= 0: everything has been said (--help, --version, a usage error)
 };
 
 // Takes a --target-pass out of argv before anything else sees it (S23).
