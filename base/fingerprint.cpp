@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "base/result.hpp"
+#include "base/text.hpp"
 
 namespace base {
 namespace {
@@ -29,6 +30,14 @@ std::size_t DigestHash::operator()(const Digest& d) const noexcept {
   std::size_t h = 0;
   std::memcpy(&h, d.data(), sizeof h);
   return h;
+}
+
+Sha256::Sha256() : context_(fresh(), EVP_MD_CTX_free) {}
+void Sha256::add(std::string_view octets) { EVP_DigestUpdate(context_.get(), octets.data(), octets.size()); }
+Digest Sha256::finish() { return end(context_.get()); }
+std::string Sha256::hex() {
+  const Digest d = finish();
+  return base::hex({reinterpret_cast<const char*>(d.data()), d.size()});
 }
 
 Fingerprinter::Fingerprinter(E1x when) : when_(when), e0_(fresh()), e1_(fresh()), e1x_(fresh()) {}

@@ -22,6 +22,19 @@ namespace base {
 
 using Digest = std::array<std::uint8_t, 32>;
 
+// Plain SHA-256, in pieces.
+class Sha256 {
+ public:
+  Sha256();
+  void add(std::string_view octets);
+  // The end: nothing may be added any more.
+  Digest finish();
+  std::string hex();
+
+ private:
+  std::unique_ptr<EVP_MD_CTX, void (*)(EVP_MD_CTX*)> context_;
+};
+
 struct DigestHash {
   std::size_t operator()(const Digest& d) const noexcept;
 };

@@ -34,6 +34,14 @@ std::size_t utf8_length(std::string_view s) {
   return 0;
 }
 
+// Of one whole sequence; of an octet that is none, that octet.
+std::uint32_t code_point(std::string_view sequence) {
+  std::uint32_t c = static_cast<unsigned char>(sequence[0]);
+  if (sequence.size() > 1) c &= 0xFFu >> (sequence.size() + 1);
+  for (std::size_t i = 1; i < sequence.size(); ++i) c = (c << 6) | (static_cast<unsigned char>(sequence[i]) & 0x3Fu);
+  return c;
+}
+
 // Columns that a terminal gives to the text: two for East Asian wide characters and emoji, none for combining marks.
 std::size_t width(std::string_view s) {
   struct Range {
@@ -44,9 +52,7 @@ std::size_t width(std::string_view s) {
   std::size_t n = 0;
   while (!s.empty()) {
     const std::size_t length = std::max<std::size_t>(1, utf8_length(s));
-    std::uint32_t c = static_cast<unsigned char>(s[0]);
-    if (length > 1) c &= 0xFFu >> (length + 1);
-    for (std::size_t i = 1; i < length; ++i) c = (c << 6) | (static_cast<unsigned char>(s[i]) & 0x3Fu);
+    const auto c = code_point(s.substr(0, length));
     s.remove_prefix(length);
     if (c >= 0x300 && c <= 0x36F) continue;
     n += 1;
@@ -125,6 +131,28 @@ std::string printable(std::string_view s) {
       out += s.substr(0, n);
       s.remove_prefix(n);
     }
+  }
+  return out;
+}
+
+std::string html(std::string_view s) {
+  const std::string safe = printable(s);  // UTF-8 from here on
+  std::string out;
+  for (std::string_view left = safe; !left.empty();) {
+    const auto n = std::max<std::size_t>(1, utf8_length(left));
+    const auto character = left.substr(0, n);
+    left.remove_prefix(n);
+    const auto c = code_point(character);
+    const bool turns =
+        c == 0x061C || c == 0x200E || c == 0x200F || (c >= 0x202A && c <= 0x202E) || (c >= 0x2066 && c <= 0x2069);
+    const bool hides = (c >= 0x80 && c <= 0x9F) || c == 0x200B || c == 0x2028 || c == 0x2029 || c == 0xFEFF;
+    if (turns || hides) out += fmt::format("\\u{{{:04X}}}", c);
+    else if (c == '&') out += "&amp;";
+    else if (c == '<') out += "&lt;";
+    else if (c == '>') out += "&gt;";
+    else if (c == '"') out += "&quot;";
+    else if (c == '\'') out += "&#39;";
+    else out += character;
   }
   return out;
 }

@@ -20,6 +20,9 @@ bool valid_utf8(std::string_view s);
 
 // For terminals and logs: control characters, DEL and octets that are not UTF-8 become \xNN (S22).
 std::string printable(std::string_view s);
+// For HTML, between tags and in quoted attributes: markup is escaped; what printable() shows, and characters that turn
+// or hide text (bidirectional controls, zero width, C1), become visible.
+std::string html(std::string_view s);
 // The text with "***" wherever the secret stands in it (S23).
 std::string masked(std::string text, std::string_view secret);
 // "18.4 MiB"; 1 KiB = 1024 octets.

@@ -170,6 +170,18 @@ void Migration::remember_server(Side side) {
   store_.post(std::move(work));
 }
 
+// For the report: with what both servers were spoken to.
+void Migration::remember_words(Side side, const imap::Session& session) {
+  if (std::exchange(words_remembered_[static_cast<int>(side)], true)) return;
+  const std::string key = side == Side::source ? "source" : "target";
+  auto work = [key, greeting = base::printable(session.greeting()),
+               capabilities = base::printable(base::join(session.capabilities().names, " "))](Db& db) {
+    state::set_meta(db, key + " greeting", greeting);
+    state::set_meta(db, key + " capabilities", capabilities);
+  };
+  store_.post(std::move(work));
+}
+
 std::vector<state::AccountRow> Migration::selected_accounts() {
   auto all = state::accounts(store_.db());
   std::erase_if(all, [&](const auto& a) { return !selected(a.address); });

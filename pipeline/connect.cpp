@@ -174,6 +174,7 @@ asio::awaitable<std::unique_ptr<imap::Session>> Migration::open_session_once(Sid
     throw base::Failed(*refused);
   }
   remember_server(side);
+  remember_words(side, *session);
   l.refused_in_a_row = 0;
   l.unreachable_in_a_row = 0;
   l.any_taken = true;

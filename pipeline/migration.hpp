@@ -25,6 +25,7 @@
 #include "load/kerio/provision.hpp"
 #include "pipeline/plan.hpp"
 #include "pipeline/progress.hpp"
+#include "pipeline/report/evidence.hpp"
 #include "pipeline/server_plan.hpp"
 #include "pipeline/settings.hpp"
 #include "state/store.hpp"
@@ -55,6 +56,8 @@ struct VerifyResult {
     bool right = false;
   };
   std::vector<Address> addresses;
+  std::vector<AccountEvidence> evidence;  // level full: of every account that was read to its end
+  std::string against;                    // the report that the target was compared with; empty: the source was
 };
 
 class Migration {
@@ -82,8 +85,9 @@ class Migration {
   boost::asio::awaitable<void> load(Plan plan);
   // Rows that load has bound and nobody re-read yet.
   boost::asio::awaitable<VerifyResult> verify_new(VerifyLevel level);
-  // Everything, against both servers.
-  boost::asio::awaitable<VerifyResult> verify_all(VerifyLevel level);
+  // Everything, against both servers; or what the target has, without asking the source.
+  enum class Servers : std::uint8_t { both, target };
+  boost::asio::awaitable<VerifyResult> verify_all(VerifyLevel level, Servers servers = Servers::both);
   // Of a target that we administer: domains, aliases, accounts, and where mail for each address is delivered. `all`:
   // every address; else one for each domain and alias.
   boost::asio::awaitable<void> verify_server(VerifyResult* result, bool all);
@@ -123,6 +127,7 @@ class Migration {
   // What a state belongs to on that side.
   const base::Endpoint& identity(Side side) const;
   void remember_server(Side side);
+  void remember_words(Side side, const imap::Session& session);
   boost::asio::awaitable<std::unique_ptr<imap::Session>> open_session(Side side, std::string address,
                                                                       imap::Access access);
   enum class LogIn : std::uint8_t { as_configured, own_password };
@@ -164,10 +169,16 @@ class Migration {
   boost::asio::awaitable<void> copy_mailbox(CopyWork* work, const state::MailboxRow* mailbox);
   boost::asio::awaitable<void> verify_new_account(VerifyResult* result, VerifyLevel level, state::AccountRow account);
   boost::asio::awaitable<void> verify_new_once(VerifyResult* result, VerifyLevel level, state::AccountRow account);
-  boost::asio::awaitable<void> verify_all_account(VerifyResult* result, VerifyLevel level, state::AccountRow account);
-  boost::asio::awaitable<void> verify_all_once(VerifyResult* result, VerifyLevel level, state::AccountRow account);
+  boost::asio::awaitable<void> verify_all_account(VerifyResult* result, VerifyLevel level, Servers servers,
+                                                  state::AccountRow account);
+  boost::asio::awaitable<void> verify_all_once(VerifyResult* result, VerifyLevel level, Servers servers,
+                                               state::AccountRow account);
+  boost::asio::awaitable<void> compare_lists(VerifyResult* result, const std::vector<state::MailboxRow>* rows,
+                                             std::string address, imap::Session* source, imap::Session* target);
+  // `source`: nothing where only the target is read. `evidence`: nothing but at level full.
   boost::asio::awaitable<void> verify_mailbox(VerifyResult* result, VerifyLevel level, state::AccountRow account,
-                                              state::MailboxRow mailbox, imap::Session* source, imap::Session* target);
+                                              state::MailboxRow mailbox, imap::Session* source, imap::Session* target,
+                                              EvidenceOfAccount* evidence);
   boost::asio::awaitable<bool> mailbox_survives(boost::asio::awaitable<void> work, state::MailboxId mailbox);
   boost::asio::awaitable<std::set<std::int64_t>> create_mailboxes(imap::Session* target, const PlannedAccount* planned);
   boost::asio::awaitable<std::string> made(imap::Session* target, const PlannedAccount* planned,
@@ -208,7 +219,7 @@ class Migration {
     return picture_ && picture_->server.refusals_to_block > 0 ? std::clamp(picture_->server.refusals_to_block - 1, 1, 3)
                                                               : 3;
   }
-  bool remembered_[2] = {false, false};
+  bool remembered_[2] = {false, false}, words_remembered_[2] = {false, false};
   // How one server has met us in this run (F26).
   struct LogIns {
     int refused_in_a_row = 0;

@@ -89,6 +89,10 @@ asio::awaitable<void> Migration::connect_target() {
   kerio::Admin admin(*api);
   TargetPicture picture;
   picture.server = co_await admin.server();
+  auto remember = [version = base::printable(picture.server.version)](Db& db) {
+    state::set_meta(db, "target version", version);
+  };
+  store_.post(std::move(remember));
   const bool tls = settings_.target.tls == base::TlsMode::tls;
   const auto offered = tls ? picture.server.imaps_port : picture.server.imap_port;
   if (settings_.target.port == 0) settings_.target.port = offered;

@@ -272,7 +272,7 @@ asio::awaitable<void> Migration::verify_new_once(VerifyResult* result, VerifyLev
 
 // ---- verify: everything, both sides ----
 
-asio::awaitable<VerifyResult> Migration::verify_all(VerifyLevel level) {
+asio::awaitable<VerifyResult> Migration::verify_all(VerifyLevel level, Servers servers) {
   VerifyResult result;
   result.level = level;
   progress_.begin("verify", clock_.now());
@@ -287,17 +287,17 @@ asio::awaitable<VerifyResult> Migration::verify_all(VerifyLevel level) {
     return true;
   });
   co_await verify_server(&result, true);
-  std::function<asio::awaitable<void>(state::AccountRow)> work = [this, &result, level](state::AccountRow a) {
-    return verify_all_account(&result, level, std::move(a));
+  std::function<asio::awaitable<void>(state::AccountRow)> work = [this, &result, level, servers](state::AccountRow a) {
+    return verify_all_account(&result, level, servers, std::move(a));
   };
   co_await for_each_account(std::move(accounts), std::move(work));
   co_return result;
 }
 
-asio::awaitable<void> Migration::verify_all_account(VerifyResult* result, VerifyLevel level,
+asio::awaitable<void> Migration::verify_all_account(VerifyResult* result, VerifyLevel level, Servers servers,
                                                     state::AccountRow account) {
-  std::function<asio::awaitable<void>()> once = [this, result, level, account] {
-    return verify_all_once(result, level, account);
+  std::function<asio::awaitable<void>()> once = [this, result, level, servers, account] {
+    return verify_all_once(result, level, servers, account);
   };
   const std::string error = co_await supervise(account.address, std::move(once));
   if (!error.empty()) result->problems.push_back(fmt::format("{} could not be verified: {}", account.address, error));
@@ -328,48 +328,31 @@ asio::awaitable<void> Migration::check_own_password(VerifyResult* result, state:
   result->differences.push_back({account.address, "", {}, {}, "log-in", failed->text, true, true});
 }
 
-asio::awaitable<void> Migration::verify_all_once(VerifyResult* result, VerifyLevel level, state::AccountRow account) {
+asio::awaitable<void> Migration::verify_all_once(VerifyResult* result, VerifyLevel level, Servers servers,
+                                                 state::AccountRow account) {
   // A visit that a lost connection ended is started anew: nothing is counted twice.
   VerifyResult mine;
-  auto source = co_await open_session(Side::source, account.address, imap::Access::read_only);
+  std::unique_ptr<imap::Session> source;
+  if (servers == Servers::both) source = co_await open_session(Side::source, account.address, imap::Access::read_only);
   if (const auto d = decided_.find(account.address);
       !settings_.master_password.empty() && d != decided_.end() && d->second.fate == Fate::ours)
     co_await check_own_password(&mine, account);
   auto target = co_await open_session(Side::target, account.address, imap::Access::read_only);
-  std::string prefix;
-  const auto there_now = co_await extract::find_mailboxes(*source, prefix);
-  std::set<std::string> subscribed;
-  for (const auto& s : co_await target->lsub()) subscribed.insert(base::iequals(s.name, "INBOX") ? "INBOX" : s.name);
   auto query = [id = account.id](Db& db) { return state::mailboxes(db, id); };
-  const auto rows = co_await store_.run(std::move(query));
-  for (const auto& f : there_now) {
-    if (!f.excluded.empty()) continue;
-    const auto row = std::find_if(rows.begin(), rows.end(), [&](const auto& r) { return r.wire == f.wire; });
-    if (row == rows.end() || row->target_wire.empty())
-      mine.differences.push_back({account.address,
-                                  f.name,
-                                  {},
-                                  {},
-                                  "new mailbox",
-                                  "it is new at the source since the inventory: run again to move it",
-                                  true,
-                                  true});
-    else if (f.subscribed && !subscribed.contains(row->target_wire))
-      mine.differences.push_back({account.address,
-                                  f.name,
-                                  {},
-                                  {},
-                                  "subscription",
-                                  "it is subscribed at the source and not on the target",
-                                  false,
-                                  false});
-  }
+  auto rows = co_await store_.run(std::move(query));
+  if (source) co_await compare_lists(&mine, &rows, account.address, source.get(), target.get());
+  std::optional<EvidenceOfAccount> evidence;
+  if (level == VerifyLevel::full) evidence.emplace(account.address);
+  // The order in which evidence is made.
+  std::sort(rows.begin(), rows.end(), [](const auto& a, const auto& b) {
+    return base::printable(a.target_wire) < base::printable(b.target_wire);
+  });
   for (const auto& m : rows) {
     if (stopping_) break;
     if (m.target_wire.empty()) continue;
-    co_await verify_mailbox(&mine, level, account, m, source.get(), target.get());
+    co_await verify_mailbox(&mine, level, account, m, source.get(), target.get(), evidence ? &*evidence : nullptr);
   }
-  co_await source->logout();
+  if (source) co_await source->logout();
   co_await target->logout();
   result->messages += mine.messages;
   result->bodies += mine.bodies;
@@ -377,6 +360,38 @@ asio::awaitable<void> Migration::verify_all_once(VerifyResult* result, VerifyLev
   result->strangers += mine.strangers;
   std::move(mine.differences.begin(), mine.differences.end(), std::back_inserter(result->differences));
   std::move(mine.problems.begin(), mine.problems.end(), std::back_inserter(result->problems));
+  if (evidence && !stopping_) result->evidence.push_back(evidence->finish());
+}
+
+// Mailboxes and subscriptions, as both servers list them.
+asio::awaitable<void> Migration::compare_lists(VerifyResult* result, const std::vector<state::MailboxRow>* rows,
+                                               std::string address, imap::Session* source, imap::Session* target) {
+  std::string prefix;
+  const auto there_now = co_await extract::find_mailboxes(*source, prefix);
+  std::set<std::string> subscribed;
+  for (const auto& s : co_await target->lsub()) subscribed.insert(base::iequals(s.name, "INBOX") ? "INBOX" : s.name);
+  for (const auto& f : there_now) {
+    if (!f.excluded.empty()) continue;
+    const auto row = std::find_if(rows->begin(), rows->end(), [&](const auto& r) { return r.wire == f.wire; });
+    if (row == rows->end() || row->target_wire.empty())
+      result->differences.push_back({address,
+                                     f.name,
+                                     {},
+                                     {},
+                                     "new mailbox",
+                                     "it is new at the source since the inventory: run again to move it",
+                                     true,
+                                     true});
+    else if (f.subscribed && !subscribed.contains(row->target_wire))
+      result->differences.push_back({address,
+                                     f.name,
+                                     {},
+                                     {},
+                                     "subscription",
+                                     "it is subscribed at the source and not on the target",
+                                     false,
+                                     false});
+  }
 }
 
 namespace {
@@ -414,7 +429,8 @@ asio::awaitable<base::Result<std::map<Uid, There>>> read_side(imap::Session* ses
 }  // namespace
 
 asio::awaitable<void> Migration::verify_mailbox(VerifyResult* result, VerifyLevel level, state::AccountRow account,
-                                                state::MailboxRow m, imap::Session* source, imap::Session* target) {
+                                                state::MailboxRow m, imap::Session* source, imap::Session* target,
+                                                EvidenceOfAccount* evidence) {
   auto query = [id = m.id](Db& db) { return std::make_pair(ledger_rows(db, id), state::surplus(db)); };
   auto [rows, surplus] = co_await store_.run(std::move(query));
   const auto differ = [&](Uid s, Uid t, const char* kind, std::string detail, bool explained, bool absence) {
@@ -433,7 +449,7 @@ asio::awaitable<void> Migration::verify_mailbox(VerifyResult* result, VerifyLeve
     }
   std::map<Uid, There> src, dst;
   bool have_source = false;
-  if (m.present) {
+  if (m.present && source != nullptr) {
     auto s = co_await read_side(source, m.wire, m.uid_validity, level, m.id.value, &source_always);
     if (s) {
       src = std::move(*s);
@@ -450,6 +466,7 @@ asio::awaitable<void> Migration::verify_mailbox(VerifyResult* result, VerifyLeve
     } else if (!t) {
       result->problems.push_back(fmt::format("\"{}\" of {} could not be read on the target: {}",
                                              base::printable(m.target_name), account.address, t.error().text));
+      if (evidence != nullptr) evidence->add(m.name, m.target_wire, {}, {});
       co_return;
     } else {
       dst = std::move(*t);
@@ -460,6 +477,14 @@ asio::awaitable<void> Migration::verify_mailbox(VerifyResult* result, VerifyLeve
   std::set<Uid> known;
   bool resent = false;
   std::vector<state::MessageId> absent;
+  // What was moved, as both servers give it out now; nothing once a part of it could not be read.
+  std::optional<std::vector<base::Digest>> source_e1, target_e1;
+  if (have_source) source_e1.emplace();
+  target_e1.emplace();
+  const auto read_as = [](std::optional<std::vector<base::Digest>>& all, const There& there) {
+    if (!there.print) all.reset();
+    else if (all) all->push_back(there.print->e1);
+  };
   for (const auto& r : rows) {
     const auto& row = r.row;
     ++progress_.verified;
@@ -494,6 +519,7 @@ asio::awaitable<void> Migration::verify_mailbox(VerifyResult* result, VerifyLeve
       case MessageState::verified:
         break;
     }
+    if (s != src.end()) read_as(source_e1, s->second);
     const auto d = dst.find(row.target_uid);
     if (d == dst.end()) {
       absent.push_back(row.id);
@@ -505,6 +531,7 @@ asio::awaitable<void> Migration::verify_mailbox(VerifyResult* result, VerifyLeve
       continue;
     }
     d->second.claimed = true;
+    read_as(target_e1, d->second);
     order[row.target_uid] = row.uid;
     bool body_ok = true;
     if (d->second.print) {
@@ -558,11 +585,13 @@ asio::awaitable<void> Migration::verify_mailbox(VerifyResult* result, VerifyLeve
   // What else the target holds: strangers, or copies of ours that should not be.
   for (auto& [uid, d] : dst) {
     if (d.claimed) continue;
+    if (!d.print) target_e1.reset();  // it may be a copy of ours
     const bool copy = d.print && ours.contains(d.print->e1);
     if (!copy) {
       ++result->strangers;
       continue;
     }
+    read_as(target_e1, d);
     const auto listed = std::find_if(surplus.begin(), surplus.end(),
                                      [&, u = uid](const auto& x) { return x.mailbox == m.id && x.uid == u; });
     const bool before = uid < m.first_u0;
@@ -572,6 +601,7 @@ asio::awaitable<void> Migration::verify_mailbox(VerifyResult* result, VerifyLeve
                                    : "a second copy of a message that was moved",
            before || listed != surplus.end(), false);
   }
+  if (evidence != nullptr) evidence->add(m.name, m.target_wire, std::move(source_e1), std::move(target_e1));
   Uid last;
   for (const auto& [target_uid, source_uid] : order) {
     if (source_uid < last) {

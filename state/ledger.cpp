@@ -380,6 +380,20 @@ std::vector<RunRow> runs(Db& db) {
 
 std::string report(Db& db, RunId run) { return db.text("SELECT report FROM run WHERE id=?", run); }
 
+void add_sample(Db& db, RunId run, const Sample& s) {
+  db.run("INSERT INTO sample(run, at, stage, appended, verified, octets) VALUES(?,?,?,?,?,?)", run, s.at, s.stage,
+         s.appended, s.verified, s.octets);
+}
+
+std::vector<Sample> samples(Db& db, RunId run) {
+  std::vector<Sample> out;
+  Rows r = db.rows("SELECT at, stage, appended, verified, octets FROM sample WHERE run=? ORDER BY id", run);
+  while (r.next())
+    out.push_back({r.integer(0), r.text(1), static_cast<std::uint64_t>(r.integer(2)),
+                   static_cast<std::uint64_t>(r.integer(3)), static_cast<base::Octets>(r.integer(4))});
+  return out;
+}
+
 void add_event(Db& db, std::optional<RunId> run, std::int64_t at, std::optional<AccountId> account,
                std::optional<MailboxId> mailbox, const std::string& kind, const std::string& detail) {
   db.run("INSERT INTO event(run, at, account, mailbox, kind, detail) VALUES(?,?,?,?,?,?)", run, at, account, mailbox,
@@ -693,16 +707,35 @@ std::map<std::int64_t, Books> books_by_mailbox(Db& db) {
   return out;
 }
 
-std::vector<NotedMessage> noted_messages(Db& db) {
-  std::vector<NotedMessage> out;
-  Rows r = db.rows(
-      "SELECT m.mailbox, m.id, m.uid, m.target_uid, m.size, m.state, n.kind, n.detail FROM note n JOIN message m ON "
-      "m.id=n.message WHERE n.kind NOT IN ('found', 'superseded') ORDER BY m.mailbox, m.uid, n.id");
-  while (r.next())
-    out.push_back({r.number<MailboxId>(0), r.number<MessageId>(1), r.number<Uid>(2), r.number<Uid>(3),
-                   static_cast<base::Octets>(r.integer(4)), static_cast<MessageState>(r.integer(5)), r.text(6),
-                   r.text(7)});
-  return out;
+namespace {
+#define NOTED_COLUMNS "SELECT m.mailbox, m.id, m.uid, m.target_uid, m.size, m.date, m.zone, m.state, "
+
+void each_noted(Rows r, const std::function<void(const NotedMessage&)>& receive) {
+  while (r.next()) {
+    NotedMessage m{r.number<MailboxId>(0),
+                   r.number<MessageId>(1),
+                   r.number<Uid>(2),
+                   r.number<Uid>(3),
+                   static_cast<base::Octets>(r.integer(4)),
+                   {},
+                   static_cast<MessageState>(r.integer(7)),
+                   r.text(8),
+                   r.text(9)};
+    if (!r.null(5)) m.date = DateTime{r.integer(5), static_cast<int>(r.integer(6))};
+    receive(m);
+  }
+}
+}  // namespace
+
+void each_noted_message(Db& db, const std::function<void(const NotedMessage&)>& receive) {
+  each_noted(
+      db.rows(NOTED_COLUMNS "n.kind, n.detail FROM note n CROSS JOIN message m ON m.id=n.message WHERE n.kind NOT IN "
+                            "('found', 'superseded') ORDER BY n.id"),
+      receive);
+}
+
+void each_pending_message(Db& db, const std::function<void(const NotedMessage&)>& receive) {
+  each_noted(db.rows(NOTED_COLUMNS "'pending', '' FROM message m WHERE m.state<3 ORDER BY m.mailbox, m.uid"), receive);
 }
 
 std::vector<std::string> broken_invariants(Db& db) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -190,6 +191,15 @@ struct RunRow {
 std::vector<RunRow> runs(Db& db);
 // As JSON; a large server's is tens of megabytes.
 std::string report(Db& db, RunId run);
+// How far a run was at a moment: counted from its beginning.
+struct Sample {
+  std::int64_t at = 0;
+  std::string stage;
+  std::uint64_t appended = 0, verified = 0;  // verified: re-read from the target
+  base::Octets octets = 0;                   // of what was appended
+};
+void add_sample(Db& db, RunId run, const Sample& sample);
+std::vector<Sample> samples(Db& db, RunId run);
 void add_event(Db& db, std::optional<RunId> run, std::int64_t at, std::optional<AccountId> account,
                std::optional<MailboxId> mailbox, const std::string& kind, const std::string& detail);
 
@@ -321,12 +331,15 @@ struct NotedMessage {
   MessageId id;
   base::Uid uid, target_uid;
   base::Octets size = 0;
+  std::optional<base::DateTime> date;
   MessageState state = MessageState::listed;
   std::string kind, detail;
 };
-// What a report lists. Not that a copy was found on the target, or that a row was superseded: after a lost state that
-// would be every message.
-std::vector<NotedMessage> noted_messages(Db& db);
+// What a report lists, one by one: there may be millions; in the order in which they were noted. Not that a copy was
+// found on the target, or that a row was superseded: after a lost state that would be every message.
+void each_noted_message(Db& db, const std::function<void(const NotedMessage&)>& receive);
+// What is pending needs no note: of kind "pending".
+void each_pending_message(Db& db, const std::function<void(const NotedMessage&)>& receive);
 
 // The SQL assertions of I3 and I5, for start-up and for tests: a sentence for each that does not hold.
 std::vector<std::string> broken_invariants(Db& db);

@@ -77,6 +77,14 @@ MUTANTS = {
     "read-only not enforced": ("imap/protocol/engine.cpp", "access_ == Access::read_only &&", "false &&", "test_imap", "Engine.ReadOnly*"),
     "streamed body stored before its E1 is durable": (LOADER, "  co_await context_.store.run(std::move(save));\n  const auto started", "  const auto started", "test_load",
                                                       "Contract.SourceThatDeletesAfterTheWindowLeftLeavesNoEndlessPending"),
+    "markup of servers in a page": ("base/text.cpp", "else if (c == '<') out += \"&lt;\";", "", "test_pipeline", "Report.NothingThatServersSayIsMarkup"),
+    "text that turns itself around in a page": ("base/text.cpp", "if (turns || hides)", "if (hides)", "test_pipeline", "Report.NothingThatServersSayIsMarkup"),
+    "formulas in a CSV file": ("pipeline/report/csv.cpp", "if (text.starts_with(start)) safe = ", "if (false) safe = ", "test_pipeline", "ReportCsv.*"),
+    "a report as large as its ledger": ("pipeline/report/report.cpp", "if (list.size() >= kListed || of >= kListedOfAccount) return;", "", "test_pipeline", "Report.OfVeryManyMessages*"),
+    "second copies not in the evidence": ("pipeline/verify_stage.cpp", "    read_as(target_e1, d);\n", "", "test_pipeline", "EvidenceOfAMigration.*"),
+    "a fingerprint of nothing": ("pipeline/report/report.cpp", "return sum.hex() == says;", "return true;", "test_pipeline", "Report.ItsFingerprintShowsAnyChange"),
+    "an account that was not compared passes": ("pipeline/report/evidence.cpp", 'now->problems.push_back(address + ', "(void)(address + ", "test_pipeline", "Evidence.WhatCannotBeCompared*"),
+    "a side that was not read whole has evidence": ("pipeline/report/evidence.cpp", "      whole_ = false;\n", "", "test_pipeline", "Evidence.OfWhatWasNotReadWhole*"),
 }
 
 

@@ -205,6 +205,7 @@ asio::awaitable<void> Session::begin() {
          fmt::format("{}:{} answered {} instead of a greeting{}.", options_.endpoint.host, options_.endpoint.port,
                      greeting->verbatim(), bye ? "" : "; a connection that is already logged in is not used")});
   }
+  greeting_ = greeting->text;
   if (options_.endpoint.tls == base::TlsMode::starttls) {
     const auto answer = co_await run(Command(Verb::starttls));
     if (!answer.ok())

@@ -81,6 +81,8 @@ class Session {
   static boost::asio::awaitable<std::unique_ptr<Session>> open(Dialer& dialer, SessionOptions options);
 
   bool has(std::string_view capability) const { return capabilities_.has(capability); }
+  const Capabilities& capabilities() const { return capabilities_; }
+  const std::string& greeting() const { return greeting_; }  // the words of its first line
   // RFC 7889: the largest message the server takes; nothing: it does not say.
   std::optional<base::Octets> append_limit() const;
   const std::string& who() const { return who_; }  // "jane on source 127.0.0.1:143"
@@ -185,6 +187,7 @@ class Session {
   std::string mailbox_;
   std::string bye_;
   Capabilities capabilities_;
+  std::string greeting_;
   std::vector<Answer> answers_;
   bool ready_for_body_ = false;
   std::optional<std::string> challenge_;

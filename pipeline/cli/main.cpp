@@ -28,7 +28,9 @@
 #include "pipeline/control.hpp"
 #include "pipeline/migration.hpp"
 #include "pipeline/progress.hpp"
-#include "pipeline/report.hpp"
+#include "pipeline/report/evidence.hpp"
+#include "pipeline/report/files.hpp"
+#include "pipeline/report/report.hpp"
 
 namespace {
 
@@ -73,6 +75,30 @@ const state::RunRow* chosen_run(const std::vector<state::RunRow>& runs, std::opt
   return chosen;
 }
 
+// As --format and --output ask for. `file`: the JSON as it was sealed.
+int give_report(const CommandLine& c, const json::object& report, std::string file, state::Db* ledger) {
+  const bool files = !c.output.empty() || c.format == "csv" || c.format == "notes" || c.format == "all";
+  if (!files) {
+    print(c.format == "json" ? file : c.format == "html" ? report_html(report) : report_text(report));
+    return 0;
+  }
+  const std::string folder = c.output.empty() ? c.settings.state + "/reports" : c.output;
+  std::set<std::string> formats{c.format};
+  if (c.format == "all") formats = {"text", "json", "html", "csv", "notes"};
+  const auto& totals = report.if_contains("totals") ? report.at("totals").as_object() : json::object();
+  if (formats.contains("csv") && ledger == nullptr && !totals.empty() &&
+      totals.at("messages_not_on_target").to_number<std::uint64_t>() + totals.at("remarks").to_number<std::uint64_t>() >
+          report.at("messages").as_array().size())
+    std::fprintf(stderr,
+                 "4d2kms: the ledger has gone on since that run: the file of messages has only those that its report "
+                 "lists. The whole one was written into %s/reports when it ended.\n",
+                 c.settings.state.c_str());
+  const auto problems = write_report(folder, {report, std::move(file), ledger, nullptr}, formats);
+  for (const auto& p : problems) std::fprintf(stderr, "4d2kms: %s\n", p.c_str());
+  if (problems.empty()) print(fmt::format("Written into {}.\n", folder));
+  return static_cast<int>(problems.empty() ? Exit::done : Exit::failed);
+}
+
 // While a run works with the state nobody else opens it: the copies in the folder are as good.
 int report_beside_a_run(const CommandLine& c) {
   std::int64_t newest = -1;
@@ -98,8 +124,7 @@ int report_beside_a_run(const CommandLine& c) {
          Exit::locked});
   std::fprintf(stderr, "4d2kms: a run is working with this state; this is the report of run %lld.\n",
                static_cast<long long>(newest));
-  print(c.settings.json ? json::serialize(value) + "\n" : report_text(value.as_object()));
-  return 0;
+  return give_report(c, value.as_object(), text, nullptr);
 }
 
 int report(const CommandLine& c) {
@@ -112,8 +137,9 @@ int report(const CommandLine& c) {
                         fmt::format("There is no report in {}{}; \"4d2kms status\" lists the runs.", c.settings.state,
                                     c.run ? fmt::format(" for run {}", *c.run) : std::string())});
   const auto content = state::report(store.db(), r->id);
-  print(c.settings.json ? content + "\n" : report_text(json::parse(content).as_object()));
-  return 0;
+  // What came after it may have changed the ledger.
+  const bool last = r->id == runs.back().id;
+  return give_report(c, json::parse(content).as_object(), content + "\n", last ? &store.db() : nullptr);
 }
 
 int status_of_state(const CommandLine& c) {
@@ -251,6 +277,7 @@ struct Stages {
   std::optional<Plan> planned;
   std::optional<state::PlanId> plan_id;
   VerifyResult verified;
+  std::optional<json::object> against;  // the report that the target is compared with
 };
 
 asio::awaitable<void> make_plan(Stages* s) {
@@ -312,8 +339,9 @@ asio::awaitable<void> stages(Stages* s) {
   Migration& m = s->m;
   const Settings& settings = m.settings();
   if (command != "extract") co_await m.connect_target();  // R12, R13: before anything else
-  // A plan from an inventory that is there asks the source nothing.
-  co_await m.probe_servers(command != "plan" || settings.refresh, command != "extract");
+  // A plan from an inventory that is there asks the source nothing; nor does a comparison with a report: it may be
+  // gone by then.
+  co_await m.probe_servers((command != "plan" || settings.refresh) && !s->against, command != "extract");
   if (m.stopping()) co_return;
   if (command == "extract" || command == "run" || (command == "plan" && settings.refresh)) {
     co_await m.extract();
@@ -330,6 +358,16 @@ asio::awaitable<void> stages(Stages* s) {
   }
   if (m.stopping() || command == "extract") co_return;
   if (command == "verify") {
+    if (s->against) {
+      s->verified = co_await m.verify_all(VerifyLevel::full, Migration::Servers::target);
+      if (m.stopping()) co_return;
+      compare_with_report(
+          *s->against, [&m](const std::string& a) { return m.selected(a); }, &s->verified);
+      s->verified.against =
+          fmt::format("report of run {} ({})", s->against->at("run").as_object().at("number").as_int64(),
+                      std::string_view(s->against->at("fingerprint").as_string()).substr(0, 16));
+      co_return;
+    }
     s->verified = co_await m.verify_all(settings.verify == VerifyLevel::none ? VerifyLevel::quick : settings.verify);
     co_return;
   }
@@ -403,11 +441,46 @@ struct Desk {
   }
 };
 
-asio::awaitable<void> tick(Desk* desk) {
+// The report's curve: each second at first, then a sixtieth of the time that has passed, at most a minute; and where a
+// stage begins. It costs a sync a sample, none a window.
+class Curve {
+ public:
+  explicit Curve(const Desk& desk) : desk_(desk) {}
+  void tick() {
+    const auto at = desk_.m.clock().unix_seconds();
+    const auto& stage = desk_.m.progress().stage;
+    const std::int64_t pause = std::clamp<std::int64_t>((at - desk_.started) / 60, 1, 60);
+    if (ended_ || stage.empty() || (stage == stage_ && at < before_ + pause)) return;
+    stage_ = stage;
+    before_ = at;
+    desk_.m.store().post(sample());
+  }
+  // The last one, and with it all that was posted: afterwards the store's thread is idle.
+  asio::awaitable<void> end() {
+    ended_ = true;
+    return desk_.m.store().run(sample());
+  }
+
+ private:
+  std::function<void(state::Db&)> sample() const {
+    const auto& p = desk_.m.progress();
+    const auto load = p.load();
+    return [run = state::RunId(desk_.run),
+            s = state::Sample{desk_.m.clock().unix_seconds(), p.stage, load.appended, p.verified, load.octets}](
+               state::Db& db) { state::add_sample(db, run, s); };
+  }
+  const Desk& desk_;
+  std::string stage_;
+  std::int64_t before_ = 0;
+  bool ended_ = false;
+};
+
+asio::awaitable<void> tick(Desk* desk, Curve* curve) {
   base::SystemClock clock;
   for (;;) {
     co_await clock.sleep(std::chrono::milliseconds(200));
     desk->meter.sample(clock.now());
+    curve->tick();
     desk->terminal.show(desk->snapshot(), clock.now());
   }
 }
@@ -439,39 +512,25 @@ void drive(Desk& desk, asio::io_context& io, asio::signal_set& usr1, asio::await
   };
   on_usr1();
   std::exception_ptr failure;
-  asio::co_spawn(io, tick(&desk), asio::detached);
+  Curve curve(desk);
+  asio::co_spawn(io, tick(&desk, &curve), asio::detached);
   asio::co_spawn(io, std::move(work), [&](std::exception_ptr e) {
     failure = e;
     io.stop();
   });
   io.run();
   terminal.clear();
+  // Whatever went wrong: a store that lets nothing through any more says so to whoever uses it next.
+  io.restart();
+  asio::co_spawn(io, curve.end(), [&](const std::exception_ptr&) { io.stop(); });
+  io.run();
   if (failure) std::rethrow_exception(failure);
-}
-
-// Copies for people; the report itself is in the state.
-void save_report(const std::string& folder, std::int64_t run, const json::object& report) {
-  std::error_code ec;
-  std::filesystem::create_directories(folder, ec);
-  const auto save = [&](const char* kind, const std::string& text) {
-    const auto path = fmt::format("{}/run-{}.{}", folder, run, kind);
-    errno = 0;
-    std::ofstream file(path);
-    file << text;
-    file.close();
-    if (!file)
-      std::fprintf(
-          stderr,
-          "4d2kms: Could not write %s: %s. Nothing is lost by that: make room, and \"4d2kms report\" shows the "
-          "same.\n",
-          path.c_str(), std::strerror(errno));
-  };
-  save("json", json::serialize(report) + "\n");
-  save("txt", report_text(report));
 }
 
 int work(CommandLine line) {
   Settings& settings = line.settings;
+  std::optional<json::object> against;
+  if (line.command == "verify" && !line.against.empty()) against = read_evidence(line.against);
   // The loop outlives everything that was spawned on it, and the store's thread, whose last steps still know the loop.
   asio::io_context io(1);
   asio::signal_set usr1(io, SIGUSR1);
@@ -499,7 +558,7 @@ int work(CommandLine line) {
          Exit::state_unusable});
   m.check_servers();
 
-  Stages s{line, m, log, {}, {}, {}};
+  Stages s{line, m, log, {}, {}, {}, std::move(against)};
   const auto started = clock.unix_seconds();
   const auto run = state::begin_run(store.db(), line.command, std::nullopt, started);
   m.set_run(run);
@@ -557,10 +616,13 @@ int work(CommandLine line) {
   }
   if (m.every_log_in_refused()) verdict.exit = Exit::login_refused;
   report["verdict"].as_object()["exit"] = static_cast<int>(verdict.exit);
-  finish(static_cast<int>(verdict.exit), json::serialize(report));
+  const std::string file = seal(&report);
+  finish(static_cast<int>(verdict.exit), file.substr(0, file.size() - 1));
   if (line.command == "extract") return static_cast<int>(verdict.exit);
-  save_report(store.reports_directory(), run.value, report);
-  if (settings.json) print(json::serialize(report) + "\n");
+  for (const auto& problem : write_report(store.reports_directory(), {report, file, &store.db(), &s.verified},
+                                          {"text", "json", "html", "csv", "notes"}))
+    std::fprintf(stderr, "4d2kms: %s\n", problem.c_str());
+  if (settings.json) print(file);
   else if (settings.quiet) print(verdict.sentence + "\n");
   else print(report_text(report));
   return static_cast<int>(verdict.exit);

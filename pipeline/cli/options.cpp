@@ -296,9 +296,16 @@ CommandLine parse_command_line(int argc, char** argv) {
   command("load", "Apply a plan, exactly; refuses a stale one; resumes")
       ->add_option("--plan", out.plan, "Number of the plan (default: the newest)");
   command("run", "All stages: inventory, plan, load, verify, report; again = resume, then delta");
-  command("verify", "Compare everything on both servers, independently of what load believes");
-  command("report", "The report of a past run")
-      ->add_option("--run", out.run, "Number of the run (default: the newest)");
+  command("verify", "Compare everything on both servers, independently of what load believes")
+      ->add_option("--against", out.against,
+                   "A run-N.json of \"verify --level full\": read the target alone, and say what differs from it");
+  auto* report = command("report", "The report of a past run");
+  report->add_option("--run", out.run, "Number of the run (default: the newest)");
+  report
+      ->add_option("--format", out.format,
+                   "text, json or html on standard output (default text); csv, notes or all as files")
+      ->check(CLI::IsMember({"text", "json", "html", "csv", "notes", "all"}));
+  report->add_option("--output", out.output, "Folder to write files into (default for csv, notes, all: STATE/reports)");
   command("status", "What a running 4d2kms is doing; runs and books of this state if none is")
       ->add_flag("--watch", out.watch, "Draw it anew every second, until that run has ended");
   command("tune",
@@ -318,6 +325,7 @@ CommandLine parse_command_line(int argc, char** argv) {
     out.exit = static_cast<int>(base::Exit::usage);
     return out;
   }
+  if (out.format.empty()) out.format = s.json ? "json" : "text";
   const auto used = app.get_subcommands();
   out.command = used.empty() ? "run" : used.front()->get_name();
   if (diff->parsed()) out.command = "plan diff";

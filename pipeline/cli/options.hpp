@@ -17,7 +17,9 @@ struct CommandLine {
   std::pair<std::int64_t, std::int64_t> diff{0, 0};
   TuneRequest tune;
   bool watch = false;
-  int exit = -1;  // >= 0: everything has been said (--help, --version, a usage error)
+  std::string format, output;  // of a report; empty: text, on standard output
+  std::string against;         // verify: a report's JSON file
+  int exit = -1;               // >= 0: everything has been said (--help, --version, a usage error)
 };
 
 // Takes a --target-pass out of argv before anything else sees it (S23).

@@ -1,10 +1,10 @@
 // A whole server's ledger, filled and read by the functions that a migration calls, and timed: for
 // tests/ledger_scale.py.
 //
-//   ledger_scale DIR ACCOUNTS MESSAGES
+//   ledger_scale DIR ACCOUNTS MESSAGES [NOTED]
 //
-// DIR is made; its state stays for the program itself to be run on. A JSON line a phase on standard output. The plan is
-// the real one, against a model server in memory.
+// NOTED: so many messages have a remark (default none). DIR is made; its state stays for the program itself to be run
+// on. A JSON line a phase on standard output. The plan is the real one, against a model server in memory.
 #include <spdlog/sinks/null_sink.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
@@ -17,7 +17,8 @@
 #include <iostream>
 
 #include "pipeline/migration.hpp"
-#include "pipeline/report.hpp"
+#include "pipeline/report/files.hpp"
+#include "pipeline/report/report.hpp"
 #include "tests/bench/ledger_fill.hpp"
 #include "tests/support/model_server.hpp"
 
@@ -136,7 +137,7 @@ void octets(Db& db, std::uint64_t messages) {
             << std::endl;
 }
 
-int measure(const std::string& folder, int accounts, std::uint64_t messages) {
+int measure(const std::string& folder, int accounts, std::uint64_t messages, std::uint64_t noted) {
   std::filesystem::create_directory(folder);
   test::VirtualClock clock;
   test::ModelServer source(clock, "source"), target(clock, "target");
@@ -214,19 +215,35 @@ int measure(const std::string& folder, int accounts, std::uint64_t messages) {
     phase.done(rows);
   }
   plan("plan, all moved", m, *store, io);
+  if (noted > 0) {
+    Phase phase("remarks");
+    state::Transaction t(*db);
+    db->run(
+        "INSERT INTO note(message, kind, detail) SELECT id, 'date', 'sent 17-Jul-1996 02:44:25 -0700, the target "
+        "stores ' "
+        "|| id FROM message ORDER BY id LIMIT ?",
+        noted);
+    t.commit();
+    phase.done(noted);
+  }
+  json::object report;
+  std::string file;
   {
     Phase phase("report");
     state::RunRow row;
     row.id = run;
     row.command = "run";
-    auto report = pipeline::make_report(
+    report = pipeline::make_report(
         *db, {}, row, [](const std::string&) { return true; }, false);
-    const auto text = json::serialize(report);
-    const auto readable = pipeline::report_text(report);
-    state::end_run(*db, run, 0, messages, 0, text, 2);
-    phase.done(messages, {{"verdict", pipeline::verdict_of(report).sentence},
-                          {"json_octets", text.size()},
-                          {"text_octets", readable.size()}});
+    file = pipeline::seal(&report);
+    state::end_run(*db, run, 0, messages, 0, file, 2);
+    phase.done(messages, {{"verdict", pipeline::verdict_of(report).sentence}, {"json_octets", file.size()}});
+  }
+  for (const char* format : {"json", "text", "html", "csv", "notes"}) {
+    Phase phase(std::string("report as ") + format);
+    const auto problems = pipeline::write_report(settings.state + "/reports", {report, file, db, nullptr}, {format});
+    if (!problems.empty()) throw std::runtime_error(problems.front());
+    phase.done(static_cast<std::uint64_t>(accounts));
   }
   {
     Phase phase("close");
@@ -248,12 +265,12 @@ int measure(const std::string& folder, int accounts, std::uint64_t messages) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 4) {
-    std::cerr << "ledger_scale DIR ACCOUNTS MESSAGES\n";
+  if (argc != 4 && argc != 5) {
+    std::cerr << "ledger_scale DIR ACCOUNTS MESSAGES [NOTED]\n";
     return 2;
   }
   try {
-    return measure(argv[1], std::stoi(argv[2]), std::stoull(argv[3]));
+    return measure(argv[1], std::stoi(argv[2]), std::stoull(argv[3]), argc == 5 ? std::stoull(argv[4]) : 0);
   } catch (const base::Failed& f) {
     std::cerr << f.error.text << "\n";
   } catch (const std::exception& e) {

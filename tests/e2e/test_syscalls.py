@@ -9,7 +9,7 @@ from tries import Tries
 # LeakSanitizer traces its own process, which strace does already.
 ENVIRONMENT = {**os.environ, "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"}
 SWEEP_ALL = os.environ.get("SYSCALL_SWEEP") == "all"
-REPORTS = ["reports/run-1.json", "reports/run-1.txt"]
+REPORTS = ["reports/run-1.json.part", "reports/run-1.txt.part"]
 PATHS = ["state.db", "state.db-wal", "state.db-journal", "lock", "4d2kms.log", *REPORTS]
 
 

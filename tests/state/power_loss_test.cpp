@@ -226,7 +226,9 @@ TEST_F(PowerLossTest, AnOlderSchemaIsBroughtUpToDateWhateverIsCut) {
     {
       state::Store store(state, state::Store::Mode::create);
       state::set_meta(store.db(), "kept", "yes");
-      store.db().exec("DROP TABLE target_object; ALTER TABLE mailbox DROP COLUMN asked_name; PRAGMA user_version=1");
+      store.db().exec(
+          "DROP TABLE sample; DROP TABLE target_object; ALTER TABLE mailbox DROP COLUMN asked_name; PRAGMA "
+          "user_version=1");
     }
     PowerLoss disk(folder);
     disk.cut_before(n);

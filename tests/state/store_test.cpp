@@ -85,11 +85,13 @@ TEST_F(StateFolder, AnOlderSchemaIsBackedUpAndBroughtUpToDate) {
   {
     Store store(path_, Store::Mode::create);
     set_meta(store.db(), "kept", "yes");
-    store.db().exec("DROP TABLE target_object; ALTER TABLE mailbox DROP COLUMN asked_name; PRAGMA user_version=1");
+    store.db().exec(
+        "DROP TABLE sample; DROP TABLE target_object; ALTER TABLE mailbox DROP COLUMN asked_name; PRAGMA "
+        "user_version=1");
   }
   {
     Store store(path_, Store::Mode::existing);
-    EXPECT_EQ(store.db().integer("PRAGMA user_version"), 2);
+    EXPECT_EQ(store.db().integer("PRAGMA user_version"), 3);
     EXPECT_EQ(meta(store.db(), "kept"), "yes");
     save_objects(store.db(), {{"domain", "north.example", {}, ObjectState::intent, {}, {}}});
     save_objects(store.db(), {{"domain", "north.example", {}, ObjectState::ours, "id", {}}});

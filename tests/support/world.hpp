@@ -10,7 +10,7 @@
 #include <string>
 
 #include "pipeline/migration.hpp"
-#include "pipeline/report.hpp"
+#include "pipeline/report/report.hpp"
 #include "tests/support/model_server.hpp"
 
 namespace test {
