@@ -23,11 +23,16 @@
 
 namespace state {
 
-// Commits are not synced while it lives. What cannot be undone at its end must not go on: noexcept.
+// Commits are not synced while it lives. If that cannot be undone at its end, nothing gets through any more (Db).
 class WithoutSync {
  public:
   explicit WithoutSync(Db& db) : db_(db) { db_.exec("PRAGMA synchronous=NORMAL"); }
-  ~WithoutSync() noexcept { db_.exec("PRAGMA synchronous=FULL"); }
+  ~WithoutSync() {
+    try {
+      db_.exec("PRAGMA synchronous=FULL");
+    } catch (const base::Failed&) {
+    }
+  }
   WithoutSync(const WithoutSync&) = delete;
   WithoutSync& operator=(const WithoutSync&) = delete;
 
@@ -75,6 +80,7 @@ class Store {
   void post(F work) {
     auto quietly = [this, work = std::move(work)]() mutable {
       try {
+        const WithoutSync now(db_);
         work(db_);
       } catch (const base::Failed&) {
       }

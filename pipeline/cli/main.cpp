@@ -442,7 +442,7 @@ struct Desk {
 };
 
 // The report's curve: each second at first, then a sixtieth of the time that has passed, at most a minute; and where a
-// stage begins. It costs a sync a sample, none a window.
+// stage begins.
 class Curve {
  public:
   explicit Curve(const Desk& desk) : desk_(desk) {}

@@ -190,6 +190,24 @@ TEST_F(StateFolder, AfterOneFailureNothingGetsThroughAnyMore) {  // F4
   }
 }
 
+TEST_F(StateFolder, AFailureOfWhatIsNotSyncedIsAFailureToo) {
+  Store store(path_, Store::Mode::create);
+  try {
+    const WithoutSync now(store.db());
+    store.db().exec("INSERT INTO meta VALUES(NULL, 'a')");
+    FAIL() << "written";
+  } catch (const base::Failed& f) {
+    EXPECT_EQ(f.error.exit, base::Exit::state_unusable);
+  }
+  EXPECT_THROW(set_meta(store.db(), "a", "b"), base::Failed);
+}
+
+TEST_F(StateFolder, WhatIsCommittedAfterwardsIsSyncedAgain) {
+  Store store(path_, Store::Mode::create);
+  { const WithoutSync now(store.db()); }
+  EXPECT_EQ(store.db().integer("PRAGMA synchronous"), 2);
+}
+
 TEST_F(StateFolder, UnfinishedTransactionLeavesNothingBehind) {
   Store store(path_, Store::Mode::create);
   try {
