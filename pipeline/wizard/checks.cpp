@@ -29,6 +29,7 @@ void explain(Check& check, const base::Endpoint& endpoint, const base::Error& er
   const bool pinned = std::any_of(endpoint.pins.begin(), endpoint.pins.end(),
                                   [&](const auto& p) { return base::iequals(p, met.certificate); });
   if (error.scope == base::Scope::run && !check.log_in_refused && !pinned) check.certificate = met.certificate;
+  check.changed = !endpoint.pins.empty();
 }
 
 asio::awaitable<Check> greet(base::Endpoint endpoint, imap::Dialer& dialer) {

@@ -15,9 +15,10 @@ namespace pipeline::wizard {
 struct Check {
   std::string failed;  // empty: it is as it should be
   std::string
-      certificate;    // not empty: that of `where` is not known, or not the one that was; a person must look at it
-  std::string where;  // HOST:PORT
-  std::string found;  // what answered: "Kerio Connect 10.0.8"
+      certificate;       // not empty: that of `where` is not known, or not the one that was; a person must look at it
+  bool changed = false;  // another one was trusted before
+  std::string where;     // HOST:PORT
+  std::string found;     // what answered: "Kerio Connect 10.0.8"
   bool log_in_refused = false;
 };
 

@@ -37,7 +37,7 @@ base::Result<std::string> Files::resolve(const std::string& path) const {
   const fs::path real = fs::canonical(path.empty() ? root_ : path, ec);
   const std::string prefix = root_ == "/" ? root_ : root_ + "/";
   // Whether it is there at all is told of what is below the root only.
-  if (ec || !(real == root_ || real.string().starts_with(prefix)))
+  if (ec || path.find('\0') != std::string::npos || !(real == root_ || real.string().starts_with(prefix)))
     return base::fail(Scope::run, Remedy::ask_admin,
                       fmt::format("There is no such file below {}.", base::printable(root_)));
   return real.string();

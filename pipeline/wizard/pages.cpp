@@ -7,6 +7,7 @@
 #include <map>
 
 #include "base/text.hpp"
+#include "extract/config/mapping.hpp"
 #include "pipeline/wizard/texts.hpp"
 
 namespace pipeline::wizard {
@@ -192,12 +193,14 @@ std::string layout(const Frame& f, std::string_view step, const std::string& tit
                         {"/progress", "step.progress", s.running || s.plan, s.results},
                         {"/results", "step.results", s.results, s.results}};
   std::string nav;
+  int n = 0;
   for (const auto& i : items) {
     const bool here = std::string_view(i.path).substr(1) == step;
     const auto kind = here ? "here" : i.open && i.done ? "done" : "";
-    const auto inside = i.open
-                            ? fmt::format("<a href=\"{}\"{}>{}</a>", i.path, here ? " aria-current=step" : "", w(i.key))
-                            : fmt::format("<span{}>{}</span>", here ? " aria-current=step" : "", w(i.key));
+    const auto name = fmt::format("{}.<span class=name> {}</span>", ++n, w(i.key));
+    const auto* current = here ? " aria-current=step" : "";
+    const auto inside = i.open ? fmt::format("<a href=\"{}\"{}>{}</a>", i.path, current, name)
+                               : fmt::format("<span{}>{}</span>", current, name);
     nav += fmt::format("<li class=\"{}\">{}</li>", kind, inside);
   }
   std::string languages_list;
@@ -290,7 +293,8 @@ std::string configuration_page(const Frame& f, const ConfigurationView& v) {
       "<textarea id=mapping name=mapping rows=12 spellcheck=false aria-describedby=mapping-hint>{}</textarea>"
       "<p class=hint id=mapping-hint>{}</p></div></details>",
       v.tree.empty() && v.mapping.empty() ? "" : " open", w("config.mapping"), w("config.mapping.label"),
-      h_lines(v.mapping), w("config.mapping.hint"));
+      h_lines(v.mapping.empty() && !v.tree.empty() ? extract::default_mapping_json() : v.mapping),
+      w("config.mapping.hint"));
   const auto upload = fmt::format(
       "<div class=field><label for=upload>{}</label><input id=upload type=file accept=\".csv,.txt\" "
       "data-upload=roster_upload aria-describedby=upload-hint><p class=hint id=upload-hint>{}</p></div>",
@@ -372,12 +376,14 @@ std::string check_answer(const std::string& language, const Check& c, bool targe
   const Words w{language};
   if (c.failed.empty()) return notice("good", fmt::format("<p>{}</p>", w("check.good")));
   if (!c.certificate.empty())
-    return notice("warn", fmt::format("<h2>{}</h2><p>{}</p><p class=fingerprint><code>{}</code></p><p>{}</p>"
-                                      "<div class=\"field check\"><input type=checkbox id=pin name=pin value=\"{}\">"
-                                      "<label for=pin>{}</label></div>",
-                                      w("certificate.title"), w("certificate.text", {c.where}), h(c.certificate),
-                                      w("certificate.compare"), h(c.certificate), w("certificate.confirm")) +
-                              english(w, h(c.failed), "p", "class=hint"));
+    return notice(
+        c.changed ? "bad" : "warn",
+        fmt::format("<h2>{}</h2><p>{}</p><p class=fingerprint><code>{}</code></p><p>{}</p>"
+                    "<div class=\"field check\"><input type=checkbox id=pin name=pin value=\"{}\">"
+                    "<label for=pin>{}</label></div><details><summary>{}</summary>{}</details>",
+                    w("certificate.title"), w(c.changed ? "certificate.changed" : "certificate.text", {c.where}),
+                    h(c.certificate), w("certificate.compare"), h(c.certificate), w("certificate.confirm"), w("words"),
+                    english(w, h(c.failed), "p")));
   return notice("bad", fmt::format("<h2>{}</h2>{}<p>{}</p>", w("check.failed"), english(w, h(c.failed), "p"),
                                    w(c.log_in_refused ? "check.refused"
                                      : target         ? "check.target.help"
@@ -641,13 +647,13 @@ std::string account_lines(const std::string& language, const std::vector<Account
     const auto amount = l.messages > 0 || l.done > 0 ? w("of", {w.count(l.done), w.count(std::max(l.done, l.messages))})
                                                      : std::string();
     rows += fmt::format(
-        "<tr class=\"is-{0}\"><th scope=row>{1}</th><td><span class=state>{2}</span></td><td "
-        "class=number>{3}</td><td>{4}</td></tr>",
-        l.state, h(l.address), w("state." + l.state), amount, english(w, h(l.detail)));
+        "<tr class=\"is-{0}\"><th scope=row>{1}{4}</th><td><span class=state>{2}</span></td>"
+        "<td class=number>{3}</td></tr>",
+        l.state, h(l.address), w("state." + l.state), amount, l.detail.empty() ? "" : english(w, h(l.detail), "p"));
   }
   return fmt::format(
       "<div class=scroll tabindex=0 role=region aria-label=\"{}\"><table>{}<tbody>{}</tbody></table></div>{}",
-      w("accounts"), table_head(w, {"account", "state", ">plan.messages", "waits"}), rows, pager(w, p));
+      w("accounts"), table_head(w, {"account", "state", ">plan.messages"}), rows, pager(w, p));
 }
 
 std::string progress_page(const Frame& f, const ProgressView& v, const std::string& accounts) {
@@ -689,7 +695,7 @@ std::string results_page(const Frame& f, const ResultsView& v) {
     out += fact(w(fmt::format("books.{}", key)), w.count(number(b, key)));
   const auto& run = object(r, "run");
   out += fact(w("books.sent"), w.count(number(run, "appended")) + ", " + h(base::human_octets(number(run, "octets")))) +
-         fact(w("elapsed"), h(duration(number(run, "seconds")))) + "</dl>";
+         fact(w("took"), h(duration(number(run, "seconds")))) + "</dl>";
   std::string rows;
   for (const auto& p : list(r, "post_offices")) {
     const auto& o = p.as_object();

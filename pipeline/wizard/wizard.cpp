@@ -117,8 +117,8 @@ Configuration read_configuration(const Settings& s) {
     if (roster) extract::apply_roster(c, *roster);
     std::size_t accounts = 0;
     for (const auto& p : c.post_offices) accounts += p.accounts.size();
-    out.line = c.description.empty() ? base::plural(accounts, "account")
-                                     : fmt::format("{}, {}", c.description, base::plural(accounts, "account"));
+    out.line =
+        fmt::format("{}, {}", base::plural(c.post_offices.size(), "Post Office"), base::plural(accounts, "account"));
     out.summary = extract::describe(c);
     if (out.summary.size() > kLongestSummary)
       out.summary = out.summary.substr(0, out.summary.rfind('\n', kLongestSummary)) + "\n...\n";
@@ -592,9 +592,15 @@ asio::awaitable<Reply> Wizard::results(Request r) {
     if (it->is_regular_file(unknown) && !it->is_symlink(unknown))
       v.files.emplace_back(it->path().filename(), it->file_size(unknown));
   }
-  // The newest run's first: names end in its number.
+  // The newest run's first: "run-12.json".
   std::sort(v.files.begin(), v.files.end(), [](const auto& a, const auto& b) {
-    return std::make_pair(a.first.size(), a.first) > std::make_pair(b.first.size(), b.first);
+    const auto run = [](const std::string& name) {
+      std::string digits;
+      for (const char c : name)
+        if (c >= '0' && c <= '9') digits += c;
+      return std::make_pair(digits.size(), digits);
+    };
+    return run(a.first) != run(b.first) ? run(a.first) > run(b.first) : a.first < b.first;
   });
   co_return page(results_page(frame(r), v));
 }

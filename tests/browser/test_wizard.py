@@ -125,7 +125,7 @@ class FourD(Browser, KerioSandbox):
                     ["download", "a[href$='.json']", str(report)], shots=True, timeout=200000)
         got = json.loads(report.read_text())
         self.assertEqual(got["verdict"]["exit"], 3, "those without a password are listed")
-        self.assertEqual(len(self.logins()), 11, "all but the one left out")
+        self.assertEqual(len(self.logins()), 10, "all but the one left out, and the one whose name the target does not take")
         self.expect_moved(got)
         self.assertEqual(w.process.poll(), None)
         self.person(w.another_link(), ["at", "/results"], ["tab", "[data-post='/api/quit']", "Enter"], ["text", ".notice", "has ended"])
@@ -139,7 +139,7 @@ class FourD(Browser, KerioSandbox):
 
     @property
     def moved(self):
-        return [u for u in self.users if not u[0] == "lars"]
+        return [u for u in self.users if u[0] not in ("lars", "hugo+list")]
 
 
 class Plain(Browser, Sandbox):
