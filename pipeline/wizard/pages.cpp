@@ -398,14 +398,43 @@ std::string problem(const std::string& language, const std::string& text, bool i
 // ---- summary ----
 
 namespace {
+constexpr std::size_t kNamed = 2;      // of the accounts that have a remark; of more their number is told
+constexpr std::size_t kRemarks = 100;  // on the page
+}  // namespace
+
+json::object digest_of(const json::object& plan) {
+  std::uint64_t create = 0;
+  json::array remarks;
+  std::map<std::string, std::size_t, std::less<>> known;  // where each remark stands
+  const auto add = [&](const json::value& text, const json::value* account) {
+    const auto [it, fresh] = known.emplace(text.as_string(), known.size());
+    if (it->second >= kRemarks) return;
+    if (fresh) remarks.push_back({{"text", text}, {"accounts", json::array()}, {"count", std::uint64_t{0}}});
+    auto& r = remarks[it->second].as_object();
+    if (account == nullptr) return;
+    r["count"] = number(r, "count") + 1;
+    if (auto& named = r["accounts"].as_array(); named.size() < kNamed) named.push_back(*account);
+  };
+  for (const auto& r : list(plan, "remarks")) add(r, nullptr);
+  for (const auto& a : list(plan, "accounts")) {
+    const auto& o = a.as_object();
+    create += word(o, "on_target") == "create" && word(o, "decision") == "move";
+    for (const auto& r : list(o, "remarks")) add(r, &o.at("account"));
+  }
+  json::object out{{"totals", object(plan, "totals")},
+                   {"domains", list(plan, "domains")},
+                   {"create", create},
+                   {"remarks", std::move(remarks)},
+                   {"remark_count", known.size()}};
+  return out;
+}
+
+namespace {
 
 std::string plan_facts(const Words& w, const SummaryView& v) {
   const auto& t = object(v.plan, "totals");
-  std::uint64_t create = 0;
-  for (const auto& a : list(v.plan, "accounts"))
-    create += word(a.as_object(), "on_target") == "create" && word(a.as_object(), "decision") == "move";
   std::string out = "<dl class=facts>" + fact(w("plan.accounts"), w.count(number(t, "accounts_to_move")));
-  if (create > 0) out += fact(w("plan.create"), w.count(create));
+  if (const auto n = number(v.plan, "create"); n > 0) out += fact(w("plan.create"), w.count(n));
   out += fact(w("plan.skip"), w.count(number(t, "accounts_to_skip"))) +
          fact(w("plan.messages"), w.count(number(t, "messages_to_move"))) +
          fact(w("plan.size"), h(base::human_octets(number(t, "octets_to_move")))) + "</dl>";
@@ -432,29 +461,18 @@ std::string plan_domains(const Words& w, const json::object& plan) {
       table_head(w, {"plan.post_office", "plan.domain", "plan.aliases", "plan.decision"}), rows);
 }
 
-// Each remark once, with how many accounts have it.
 std::string plan_remarks(const Words& w, const json::object& plan) {
-  std::map<std::string, std::vector<std::string>> accounts;
-  std::vector<std::string> order;
-  const auto add = [&](const std::string& text, const std::string& account) {
-    auto& in = accounts[text];
-    if (in.empty()) order.push_back(text);
-    in.push_back(account);
-  };
-  for (const auto& r : list(plan, "remarks")) add(std::string(r.as_string()), {});
-  for (const auto& a : list(plan, "accounts"))
-    for (const auto& r : list(a.as_object(), "remarks"))
-      add(std::string(r.as_string()), word(a.as_object(), "account"));
   std::string out;
-  constexpr std::size_t kMost = 100;
-  for (std::size_t i = 0; i < order.size() && i < kMost; ++i) {
-    const auto& in = accounts[order[i]];
-    const std::string who = in.size() > 2 ? w("plan.in_accounts", {w.count(in.size())}) : h(base::join(in, ", "));
-    out += fmt::format("<li>{}{}</li>", who.empty() ? "" : who + ": ", english(w, h(order[i])));
+  for (const auto& r : list(plan, "remarks")) {
+    const auto& o = r.as_object();
+    std::string who;
+    for (const auto& a : list(o, "accounts")) who += (who.empty() ? "" : ", ") + h(a.as_string());
+    if (const auto n = number(o, "count"); n > kNamed) who = w("plan.in_accounts", {w.count(n)});
+    out += fmt::format("<li>{}{}</li>", who.empty() ? "" : who + ": ", english(w, h(word(o, "text"))));
   }
   if (out.empty()) return {};
-  return fmt::format("<details><summary>{}</summary><ul>{}</ul></details>", w("plan.remarks", {w.count(order.size())}),
-                     out);
+  return fmt::format("<details><summary>{}</summary><ul>{}</ul></details>",
+                     w("plan.remarks", {w.count(number(plan, "remark_count"))}), out);
 }
 
 std::string policies_form(const Words& w, const SummaryView& v) {
@@ -493,21 +511,22 @@ std::string policies_form(const Words& w, const SummaryView& v) {
 
 }  // namespace
 
-std::string planned_lines(const std::string& language, const json::object& plan, const Pageful& asked,
+std::string planned_lines(const std::string& language, const json::object& plan,
+                          const std::vector<std::string>& not_in_it, const Pageful& asked,
                           const std::function<bool(const std::string&)>& selected, bool locked) {
   const Words w{language};
   Pageful p = asked;
   std::string rows;
   const auto wanted = base::lower(p.query);
   p.total = 0;
-  for (const auto& a : list(plan, "accounts")) {
-    const auto& o = a.as_object();
-    const auto account = word(o, "account");
+  const auto line = [&](const json::object& o) {
     if (!wanted.empty() &&
-        base::lower(account + " " + word(o, "post_office") + " " + word(o, "reason")).find(wanted) == std::string::npos)
-      continue;
+        base::lower(word(o, "account") + " " + word(o, "post_office") + " " + word(o, "reason")).find(wanted) ==
+            std::string::npos)
+      return;
     const auto at = p.total++;
-    if (at < p.page * kLinesOnAPage || at >= (p.page + 1) * kLinesOnAPage) continue;
+    if (at < p.page * kLinesOnAPage || at >= (p.page + 1) * kLinesOnAPage) return;
+    const auto account = word(o, "account");
     std::uint64_t messages = 0, octets = 0;
     std::string boxes;
     for (const auto& m : list(o, "mailboxes")) {
@@ -539,7 +558,9 @@ std::string planned_lines(const std::string& language, const json::object& plan,
                       : fmt::format("<details><summary>{}</summary><ul>{}</ul></details>",
                                     w("plan.mailboxes", {w.count(list(o, "mailboxes").size())}), boxes),
         decision, moves ? "" : english(w, h(word(o, "reason")), "p"), w.count(messages), h(base::human_octets(octets)));
-  }
+  };
+  for (const auto& a : not_in_it) line({{"account", a}, {"decision", "move"}});
+  for (const auto& a : list(plan, "accounts")) line(a.as_object());
   return fmt::format(
       "<div class=scroll tabindex=0 role=region aria-label=\"{}\"><table>{}<tbody>{}</tbody></table></div>{}",
       w("accounts"), table_head(w, {"plan.move", "account", "plan.decision", ">plan.messages", ">plan.size"}), rows,
@@ -602,8 +623,10 @@ std::string live_panel(const std::string& language, const ProgressView& v) {
         "bad", fmt::format("<h2>{}</h2>{}<p>{}</p>", w("run.failed"), english(w, h_lines(v.error), "pre", "tabindex=0"),
                            w(v.exit == base::Exit::plan_stale ? "run.failed.stale" : "run.failed.help")));
   }
-  if (!v.running && !v.starting)
-    return out + (v.error.empty() ? fmt::format("<p>{}</p>", w("run.none")) : std::string());
+  if (!v.running && !v.starting) {
+    if (v.interrupted && v.error.empty()) out += notice("warn", fmt::format("<p>{}</p>", w("summary.interrupted")));
+    return out;
+  }
   const auto& s = v.status;
   const auto stage = word(s, "stage");
   out += fmt::format("<h2>{}</h2>", w(stage.empty() ? "stage.starting" : "stage." + stage));

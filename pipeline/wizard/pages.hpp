@@ -44,7 +44,7 @@ struct ConfigurationView {
 struct SummaryView {
   Options options;
   std::string configuration;  // one line
-  boost::json::object plan;   // empty: none yet
+  boost::json::object plan;   // digest_of() it; empty: none yet
   std::int64_t plan_number = 0;
   bool plan_outdated = false;  // what was chosen since decides otherwise
   bool interrupted = false;    // the last run did not come to its end
@@ -64,7 +64,7 @@ struct Pageful {
 constexpr std::size_t kLinesOnAPage = 50;
 
 struct ProgressView {
-  bool running = false, starting = false;
+  bool running = false, starting = false, interrupted = false;
   std::string command, error;
   base::Exit exit = base::Exit::done;
   boost::json::object status;  // as "4d2kms status"
@@ -88,10 +88,14 @@ std::string message_page(const Frame& f, int status, const std::string& text);
 // Of a form: what is wrong, or otherwise to be said. `english`: the migration's own words.
 std::string problem(const std::string& language, const std::string& text, bool english);
 
+// Of a plan what the head of its page shows: of 20,000 accounts it is not worked out each time.
+boost::json::object digest_of(const boost::json::object& plan);
+
 // Parts that are drawn anew while a page is open.
 std::string live_panel(const std::string& language, const ProgressView& v);
 std::string account_lines(const std::string& language, const std::vector<AccountLine>& lines, const Pageful& p);
-std::string planned_lines(const std::string& language, const boost::json::object& plan, const Pageful& p,
+std::string planned_lines(const std::string& language, const boost::json::object& plan,
+                          const std::vector<std::string>& not_in_it, const Pageful& p,
                           const std::function<bool(const std::string&)>& selected, bool locked);
 std::string folder_list(const std::string& language, const Folder& folder);
 // What a failed check says, with the certificate to confirm.

@@ -69,15 +69,26 @@ bool is_pin(std::string_view text) {
          text.find_first_not_of("0123456789abcdefABCDEF", 7) == std::string_view::npos;
 }
 
-// What decides what a plan says: with other values it is another plan. Accounts may be left out of one that is there.
+// What decides what a plan says, one a line.
 std::string decisions(const Options& options) {
-  static const std::set<std::string> kOthers = {"exclude",     "only",   "verify",  "jobs",    "max-rate",
-                                                "quiet-hours", "settle", "timeout", "verbose", "log-file"};
+  static const std::set<std::string> kOthers = {"verify", "jobs",    "max-rate", "quiet-hours",
+                                                "settle", "timeout", "verbose",  "log-file"};
   std::vector<std::string> out;
   for (const auto& [name, value] : options)
     if (!kOthers.contains(name)) out.push_back(name + "=" + value);
   std::sort(out.begin(), out.end());
   return base::join(out, "\n");
+}
+
+// Whether a plan that was made with `was` still is what would be planned with `now`. More accounts may be left out of
+// it, as "load --exclude" does.
+bool still_decides(const std::string& was, const std::string& now) {
+  std::vector<std::string> before = base::split(was, '\n'), after = base::split(now, '\n');
+  std::erase_if(after, [&](const auto& line) {
+    return line.starts_with("exclude=") && std::find(before.begin(), before.end(), line) == before.end();
+  });
+  if (after.empty()) after.emplace_back();
+  return before == after;
 }
 
 std::string read_file(const std::string& path) {
@@ -174,7 +185,7 @@ std::vector<AccountLine> lines_of(state::Db& db) {
 
 // What the state remembers of runs before this process.
 struct Remembered {
-  json::object plan, results;
+  json::object plan, digest, results;
   std::int64_t plan_number = 0;
   bool interrupted = false;
   std::vector<AccountLine> lines;
@@ -185,6 +196,7 @@ Remembered remembered(state::Db& db) {
   if (const auto p = state::plan(db, std::nullopt)) {
     out.plan = json::parse(p->content).as_object();
     out.plan_number = p->id.value;
+    out.digest = digest_of(out.plan);
   }
   const state::RunRow* reported = nullptr;
   const auto runs = state::runs(db);
@@ -256,8 +268,9 @@ class Wizard {
   std::string where() const;
   bool live() const { return starting_ || run_ != nullptr; }
   bool needs_password() const { return option(options_, "target") != "imap" && target_password_.empty(); }
-  bool outdated() const { return decisions(options_) != planned_with_; }
+  bool outdated() const { return !still_decides(planned_with_, decisions(options_)); }
   bool selected(const std::string& account) const;
+  std::vector<std::string> left_out() const;
   Settings settings(const Options& options) const;
   std::string mapping_path() const { return store_.directory() + "/mapping.json"; }
   Options with(const json::object& body, const std::vector<std::string>& names) const;
@@ -285,7 +298,7 @@ class Wizard {
   std::string roster_name_;
   bool roster_lost_ = false, source_good_ = false, target_good_ = false, ending_ = false;
   Configuration configuration_;
-  json::object plan_;
+  json::object plan_, digest_;
   std::int64_t plan_number_ = 0;
   std::string planned_with_;
   std::unordered_map<std::string, std::uint64_t> planned_messages_;
@@ -356,6 +369,7 @@ void Wizard::recall(const Options& given) {
 
 void Wizard::take(Remembered r) {
   plan_ = std::move(r.plan);
+  digest_ = std::move(r.digest);
   plan_number_ = r.plan_number;
   planned_messages_.clear();
   if (!plan_.empty())
@@ -458,6 +472,15 @@ bool Wizard::selected(const std::string& account) const {
   return any("only", true) && !any("exclude", false);
 }
 
+// Accounts that were left out before the plan was made, so that they are not in it.
+std::vector<std::string> Wizard::left_out() const {
+  auto out = option_list(options_, "exclude");
+  std::erase_if(out, [this](const auto& a) {
+    return a.find_first_of("*?") != std::string::npos || planned_messages_.contains(a);
+  });
+  return out;
+}
+
 const std::vector<Wizard::Route>& Wizard::routes() {
   static const std::vector<Route> kRoutes = {
       {"GET", "/", &Wizard::home},
@@ -557,20 +580,21 @@ asio::awaitable<Reply> Wizard::summary(Request r) {
   SummaryView v;
   v.options = options_;
   v.configuration = configuration_.line;
-  v.plan = plan_;
+  v.plan = digest_;
   v.plan_number = plan_number_;
   v.plan_outdated = outdated();
   v.interrupted = interrupted_;
   v.needs_password = needs_password();
   v.locked = live();
   const auto chosen = [this](const std::string& a) { return selected(a); };
-  co_return page(summary_page(frame(r), v, planned_lines(r.language, plan_, {}, chosen, live())));
+  co_return page(summary_page(frame(r), v, planned_lines(r.language, plan_, left_out(), {}, chosen, live())));
 }
 
 ProgressView Wizard::progress_view() const {
   ProgressView v;
   v.running = run_ != nullptr;
   v.starting = starting_;
+  v.interrupted = interrupted_;
   v.command = command_;
   v.error = error_;
   v.exit = exit_;
@@ -620,7 +644,7 @@ Pageful asked_page(const Request& r) {
 
 asio::awaitable<Reply> Wizard::planned(Request r) {
   const auto chosen = [this](const std::string& a) { return selected(a); };
-  co_return page(planned_lines(r.language, plan_, asked_page(r), chosen, live()));
+  co_return page(planned_lines(r.language, plan_, left_out(), asked_page(r), chosen, live()));
 }
 
 // Those that are running first, then what needs attention.
@@ -653,7 +677,15 @@ std::string Wizard::account_page(const Request& r) const {
   }
   static const std::vector<std::string> kOrder = {"running", "failed", "waiting", "done", "skipped"};
   std::vector<std::vector<const AccountLine*>> by_state(kOrder.size());
-  for (const auto& line : run_ ? now : lines_) {
+  if (!run_) {
+    now = lines_;
+    for (auto& line : now)
+      if (line.state != "done" && line.state != "skipped" && !selected(line.address)) {
+        line.state = "skipped";
+        line.detail = text_of(r.language, "decision.excluded");
+      }
+  }
+  for (const auto& line : now) {
     if (!wanted.empty() && base::lower(line.address).find(wanted) == std::string::npos &&
         base::lower(text_of(r.language, "state." + line.state)).find(wanted) == std::string::npos)
       continue;
@@ -849,11 +881,12 @@ asio::awaitable<Reply> Wizard::set_policies(Request r) {
 asio::awaitable<Reply> Wizard::set_account(Request r) {
   if (live()) co_return refused(r, "error.running");
   const auto account = text_field(r.body, "account");
-  const bool in = text_field(r.body, "move") == "true";
+  const bool in = text_field(r.body, "move") == "true", was_outdated = outdated();
   std::erase_if(options_, [&](const auto& o) { return o.first == "exclude" && o.second == account; });
   if (!in && !account.empty()) options_.emplace_back("exclude", account);
   remember();
-  co_return json_reply({{"ok", true}});
+  // Whether the plan is still good may show elsewhere on the page.
+  co_return outdated() != was_outdated ? went("") : json_reply({{"ok", true}});
 }
 
 Reply Wizard::begin(const Request& r, const std::string& command, bool refresh) {

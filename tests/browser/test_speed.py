@@ -1,5 +1,5 @@
 """The wizard is quick while mail moves, and with 20,000 accounts."""
-import http.client, json, re, socketserver, sqlite3, statistics, threading, time, unittest
+import contextlib, http.client, json, re, socketserver, sqlite3, statistics, threading, time, unittest
 import test_wizard
 from support import PROGRAM, Sandbox
 from test_wizard import Browser
@@ -79,8 +79,9 @@ class Greets(socketserver.BaseRequestHandler):
 
     def handle(self):
         self.request.sendall(b"* OK IMAP4rev1 ready\r\n")
-        while self.request.recv(4096):
-            pass
+        with contextlib.suppress(ConnectionResetError):
+            while self.request.recv(4096):
+                pass
 
 
 class ManyAccounts(Browser, unittest.TestCase):
@@ -136,8 +137,9 @@ class ManyAccounts(Browser, unittest.TestCase):
                      "mailboxes": [box(n) for n in ("INBOX", "Sent", "Archive")]} for a in self.addresses]
         plan = {"totals": {"accounts_to_move": ACCOUNTS, "accounts_to_skip": 0, "messages_to_move": 300 * ACCOUNTS, "octets_to_move": 3000000 * ACCOUNTS},
                 "policies": "", "accounts": accounts, "remarks": []}
-        with sqlite3.connect(self.state / "state.db") as db:
+        with contextlib.closing(sqlite3.connect(self.state / "state.db")) as db:
             db.execute("INSERT INTO plan(created, fingerprint, content) VALUES(0, 'x', ?)", [json.dumps(plan)])
+            db.commit()
 
 
 if __name__ == "__main__":

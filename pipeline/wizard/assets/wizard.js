@@ -128,10 +128,13 @@ async function turn(section, to, from_person) {
   }
   if (mine !== asked) return;  // a later question was asked meanwhile
   const lines = section.querySelector(".lines");
-  const had_focus = lines.contains(document.activeElement);
+  const active = document.activeElement;
+  const had_focus = lines.contains(active);
   if (had_focus && !from_person) return;  // nobody is pulled away from where he reads
+  const account = had_focus && active.dataset.account;
   lines.innerHTML = html;
-  if (had_focus) (lines.querySelector("[data-page='" + page + "'], [data-page]") || lines).focus();
+  const again = account ? "[data-account='" + CSS.escape(account) + "']" : "[data-page]:not([disabled])";
+  if (had_focus) (lines.querySelector(again) || lines.querySelector("[tabindex]")).focus();
   if (from_person) say(lines.querySelector(".pager span").textContent);
 }
 
@@ -141,7 +144,9 @@ if (list) {
     const box = event.target.closest("[data-account]");
     if (!box) return;
     try {
-      await post("/api/account", { account: box.dataset.account, move: String(box.checked) });
+      const answer = await post("/api/account", { account: box.dataset.account, move: String(box.checked) });
+      if (answer.go === "") return location.reload();
+      turn(list, page, true);
     } catch (error) {
       box.checked = !box.checked;
     }
