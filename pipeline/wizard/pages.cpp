@@ -574,11 +574,12 @@ std::string summary_page(const Frame& f, const SummaryView& v, const std::string
   const auto or_local = [](std::string host) { return host.empty() ? std::string("localhost") : host; };
   std::string out =
       "<dl class=facts>" +
-      fact(w("step.configuration"),
-           english(w, h(v.configuration)) + " <a href=\"/configuration\">" + w("change") + "</a>") +
+      fact(w("step.configuration"), w("config.line", {w.count(v.post_offices), w.count(v.accounts)}) +
+                                        " <a href=\"/configuration\">" + w("change") + "</a>") +
       fact(w("step.source"), h(or_local(option(o, "source-host"))) + " <a href=\"/source\">" + w("change") + "</a>") +
-      fact(w("step.target"), w(kerio ? "target.kerio" : "target.imap") + ": " + h(or_local(option(o, "target-host"))) +
-                                 " <a href=\"/target\">" + w("change") + "</a>") +
+      fact(w("step.target"), std::string(kerio ? "Kerio Connect" : "IMAP") + ": " +
+                                 h(or_local(option(o, "target-host"))) + " <a href=\"/target\">" + w("change") +
+                                 "</a>") +
       "</dl>";
   if (v.needs_password)
     out += notice("warn", fmt::format("<p>{}</p><p><a class=button href=\"/target\">{}</a></p>", w("summary.password"),

@@ -43,8 +43,8 @@ struct ConfigurationView {
 
 struct SummaryView {
   Options options;
-  std::string configuration;  // one line
-  boost::json::object plan;   // digest_of() it; empty: none yet
+  std::size_t post_offices = 0, accounts = 0;  // in the configuration
+  boost::json::object plan;                    // digest_of() it; empty: none yet
   std::int64_t plan_number = 0;
   bool plan_outdated = false;  // what was chosen since decides otherwise
   bool interrupted = false;    // the last run did not come to its end

@@ -5,7 +5,6 @@
 #include <openssl/crypto.h>
 #include <spawn.h>
 #include <spdlog/spdlog.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -18,17 +17,15 @@
 #include <cstdlib>
 #include <deque>
 #include <filesystem>
-#include <fstream>
-#include <set>
 #include <unordered_map>
 
 #include "base/text.hpp"
 #include "extract/config/fourd.hpp"
-#include "extract/config/roster.hpp"
 #include "pipeline/cli/terminal.hpp"
 #include "pipeline/run.hpp"
 #include "pipeline/wizard/checks.hpp"
 #include "pipeline/wizard/files.hpp"
+#include "pipeline/wizard/memory.hpp"
 #include "pipeline/wizard/pages.hpp"
 #include "pipeline/wizard/server.hpp"
 #include "pipeline/wizard/texts.hpp"
@@ -46,8 +43,6 @@ using namespace std::chrono_literals;
 namespace {
 
 constexpr std::size_t kMostChecks = 20;  // of servers, in a minute: whoever is at the page is no port scanner (S33)
-constexpr std::size_t kLongestSummary = 64 * 1024;
-constexpr std::size_t kMostTroubles = 200;
 constexpr std::size_t kLargestMapping = 256 * 1024;
 
 base::Failed usage(std::string text) {
@@ -67,147 +62,6 @@ void set(Options& options, const std::string& name, const std::string& value) {
 bool is_pin(std::string_view text) {
   return text.size() == 71 && text.starts_with("sha256:") &&
          text.find_first_not_of("0123456789abcdefABCDEF", 7) == std::string_view::npos;
-}
-
-// What decides what a plan says, one a line.
-std::string decisions(const Options& options) {
-  static const std::set<std::string> kOthers = {"verify", "jobs",    "max-rate", "quiet-hours",
-                                                "settle", "timeout", "verbose",  "log-file"};
-  std::vector<std::string> out;
-  for (const auto& [name, value] : options)
-    if (!kOthers.contains(name)) out.push_back(name + "=" + value);
-  std::sort(out.begin(), out.end());
-  return base::join(out, "\n");
-}
-
-// Whether a plan that was made with `was` still is what would be planned with `now`. More accounts may be left out of
-// it, as "load --exclude" does.
-bool still_decides(const std::string& was, const std::string& now) {
-  std::vector<std::string> before = base::split(was, '\n'), after = base::split(now, '\n');
-  std::erase_if(after, [&](const auto& line) {
-    return line.starts_with("exclude=") && std::find(before.begin(), before.end(), line) == before.end();
-  });
-  if (after.empty()) after.emplace_back();
-  return before == after;
-}
-
-std::string read_file(const std::string& path) {
-  std::ifstream file(path);
-  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-}
-
-// Whole or not at all; for its owner only.
-void write_file(const std::string& path, const std::string& text) {
-  const std::string fresh = path + ".new";
-  ::unlink(fresh.c_str());
-  const int fd = ::open(fresh.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-  const bool written = fd >= 0 && ::write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size());
-  if (fd >= 0) ::close(fd);
-  if (!written || ::rename(fresh.c_str(), path.c_str()) != 0)
-    throw base::Failed(
-        {Scope::run, Remedy::ask_admin, fmt::format("Could not write {}. Make room, then try again.", path)});
-}
-
-// The source's configuration, as its page shows it.
-struct Configuration {
-  bool good = false;
-  std::string line, summary, error, tree;
-  std::uint16_t imap_port = 0;
-};
-
-Configuration read_configuration(const Settings& s) {
-  Configuration out;
-  const auto mapping = s.source_mapping.empty() ? base::Result<extract::Mapping>(extract::default_mapping())
-                                                : extract::read_mapping(s.source_mapping);
-  const std::string path = s.source_path.empty() ? extract::kDefault4dPath : s.source_path;
-  try {
-    std::optional<extract::Roster> roster;
-    if (!s.roster.empty()) roster = base::or_throw(extract::read_roster(s.roster, s.domains));
-    extract::SourceConfiguration c;
-    if (!s.source_path.empty() || !roster) c = base::or_throw(extract::read_4d(path, base::or_throw(mapping)));
-    if (roster) extract::apply_roster(c, *roster);
-    std::size_t accounts = 0;
-    for (const auto& p : c.post_offices) accounts += p.accounts.size();
-    out.line =
-        fmt::format("{}, {}", base::plural(c.post_offices.size(), "Post Office"), base::plural(accounts, "account"));
-    out.summary = extract::describe(c);
-    if (out.summary.size() > kLongestSummary)
-      out.summary = out.summary.substr(0, out.summary.rfind('\n', kLongestSummary)) + "\n...\n";
-    out.imap_port = c.imap_port;
-    out.good = accounts > 0;
-    if (!out.good) out.error = "There are no accounts in it.";
-  } catch (const base::Failed& f) {
-    out.error = f.error.text;
-    // Of a schema that is not known: its structure, from which a mapping can be written.
-    if (mapping && s.roster.empty())
-      if (auto tree = extract::inspect_4d(path, *mapping)) out.tree = std::move(*tree);
-  }
-  return out;
-}
-
-// Of a report only what its page shows: a large server's has tens of megabytes.
-json::object results_of(json::object report) {
-  json::object out;
-  for (const char* key : {"run", "verification", "books", "post_offices", "verdict"}) out[key] = std::move(report[key]);
-  json::array trouble;
-  std::uint64_t troubles = 0;
-  for (const auto& a : report.at("accounts").as_array()) {
-    const auto& o = a.as_object();
-    const auto* why = o.if_contains("skipped");
-    if (why == nullptr) why = o.if_contains("error");
-    if (why == nullptr) continue;
-    if (++troubles <= kMostTroubles) trouble.push_back({{"account", o.at("account")}, {"why", *why}});
-  }
-  out["trouble"] = std::move(trouble);
-  out["trouble_count"] = troubles;
-  return out;
-}
-
-// How each account stands in the ledger.
-std::vector<AccountLine> lines_of(state::Db& db) {
-  std::vector<AccountLine> out;
-  const auto books = state::books_by_mailbox(db);
-  for (const auto& a : state::accounts(db)) {
-    AccountLine line{a.address, "waiting", a.skip.empty() ? a.error : a.skip, 0, 0};
-    state::Books sum;
-    for (const auto& m : state::mailboxes(db, a.id))
-      if (const auto b = books.find(m.id.value); b != books.end()) sum += b->second;
-    line.done = sum.inventory - sum.pending;
-    line.messages = sum.inventory;
-    line.state = !a.skip.empty()                     ? "skipped"
-                 : !a.error.empty()                  ? "failed"
-                 : a.inventoried && sum.pending == 0 ? "done"
-                                                     : "waiting";
-    out.push_back(std::move(line));
-  }
-  return out;
-}
-
-// What the state remembers of runs before this process.
-struct Remembered {
-  json::object plan, digest, results;
-  std::int64_t plan_number = 0;
-  bool interrupted = false;
-  std::vector<AccountLine> lines;
-};
-
-Remembered remembered(state::Db& db) {
-  Remembered out;
-  if (const auto p = state::plan(db, std::nullopt)) {
-    out.plan = json::parse(p->content).as_object();
-    out.plan_number = p->id.value;
-    out.digest = digest_of(out.plan);
-  }
-  const state::RunRow* reported = nullptr;
-  const auto runs = state::runs(db);
-  for (const auto& r : runs) {
-    if (r.command == "plan" || r.command == "extract") continue;
-    if (r.reported) reported = &r;
-    if (r.command != "verify") out.interrupted = r.ended == 0 || (r.exit != 0 && r.exit != 3 && r.exit != 4);
-  }
-  if (reported != nullptr) out.results = results_of(json::parse(state::report(db, reported->id)).as_object());
-  out.lines = lines_of(db);
-  return out;
 }
 
 class Wizard {
@@ -579,7 +433,8 @@ asio::awaitable<Reply> Wizard::summary(Request r) {
   if (!configuration_.good || !source_good_ || !target_good_) co_return go(where());
   SummaryView v;
   v.options = options_;
-  v.configuration = configuration_.line;
+  v.post_offices = configuration_.post_offices;
+  v.accounts = configuration_.accounts;
   v.plan = digest_;
   v.plan_number = plan_number_;
   v.plan_outdated = outdated();
@@ -811,7 +666,7 @@ asio::awaitable<Reply> Wizard::set_configuration(Request r) {
   };  // off the loop: it may take a while
   configuration_ = co_await store_.run(std::move(read));
   if (roster_)
-    for (auto* text : {&configuration_.error, &configuration_.line, &configuration_.summary})
+    for (auto* text : {&configuration_.error, &configuration_.summary})
       for (auto at = text->find(roster_->path()); at != std::string::npos; at = text->find(roster_->path()))
         text->replace(at, roster_->path().size(), roster_name_);
   remember();

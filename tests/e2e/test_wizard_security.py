@@ -92,6 +92,19 @@ class Security(unittest.TestCase):
         a = self.ask("GET", "/introduction")
         self.assertEqual(a.status, 200)
 
+    def test_the_command_line_works_beside_it(self):
+        def call(*words):
+            r = subprocess.run([PROGRAM, *words, "--state", str(self.dir / "state")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=30)
+            return r.returncode, r.stdout, r.stderr
+        self.assertEqual(json.loads(call("status", "--json")[1])["stage"], "idle")
+        self.assertIn("idle", call("status")[1])
+        self.assertIn("nothing is running", call("tune", "--jobs", "2")[2])
+        code, _, said = call("run", "--roster", "/nowhere", "--target", "imap")
+        self.assertEqual(code, 11, said)
+        self.assertEqual(call("stop")[0], 0)
+        self.assertEqual(self.wizard.ended(), 0)
+        self.assertFalse((self.dir / "state" / "control").exists())
+
     # ---- S27 ----
 
     def test_only_its_own_names_are_answered(self):
