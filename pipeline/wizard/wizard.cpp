@@ -132,7 +132,7 @@ class Wizard {
   void recall(const Options& given);
   void take(Remembered r);
   bool may_check();
-  void drop_pins_unless_same(Options& options, const std::string& side) const;
+  Options with_server(const json::object& body, const std::string& side) const;
   ProgressView progress_view() const;
   std::string account_page(const Request& r) const;
   Reply begin(const Request& r, const std::string& command, bool refresh);
@@ -681,20 +681,24 @@ bool Wizard::may_check() {
   return true;
 }
 
-// Another server has another certificate.
-void Wizard::drop_pins_unless_same(Options& options, const std::string& side) const {
-  if (option(options, side + "-host") != option(options_, side + "-host")) set(options, side + "-pin", {});
+// What the form of the source or the target says. Another server has another certificate.
+Options Wizard::with_server(const json::object& body, const std::string& side) const {
+  Options out = side == "source"
+                    ? with(body, {"source-host", "source-port", "source-tls", "allow-cleartext", "source-login"})
+                    : with(body, {"target", "target-host", "target-user", "target-api-port", "target-imap-port",
+                                  "target-tls", "target-login", "allow-cleartext"});
+  if (option(out, side + "-host") != option(options_, side + "-host")) set(out, side + "-pin", {});
+  if (const auto pin = text_field(body, "pin"); is_pin(pin)) out.emplace_back(side + "-pin", pin);
+  return out;
 }
 
 asio::awaitable<Reply> Wizard::set_source(Request r) {
   if (live()) co_return refused(r, "error.running");
   if (!may_check()) co_return refused(r, "error.often");
-  Options next = with(r.body, {"source-host", "source-port", "source-tls", "allow-cleartext", "source-login"});
-  drop_pins_unless_same(next, "source");
-  if (const auto pin = text_field(r.body, "pin"); is_pin(pin)) next.emplace_back("source-pin", pin);
-  const Settings s = settings(next);
+  const Settings s = settings(with_server(r.body, "source"));
   const Check check = co_await check_source(s, *dialer_);
-  options_ = next;
+  if (live()) co_return refused(r, "error.running");
+  options_ = with_server(r.body, "source");  // what else was chosen meanwhile stays
   source_good_ = check.failed.empty();
   remember();
   if (!source_good_) co_return said(check_answer(r.language, check, false));
@@ -704,20 +708,17 @@ asio::awaitable<Reply> Wizard::set_source(Request r) {
 asio::awaitable<Reply> Wizard::set_target(Request r) {
   if (live()) co_return refused(r, "error.running");
   if (!may_check()) co_return refused(r, "error.often");
-  Options next = with(r.body, {"target", "target-host", "target-user", "target-api-port", "target-imap-port",
-                               "target-tls", "target-login", "allow-cleartext"});
-  drop_pins_unless_same(next, "target");
-  if (const auto pin = text_field(r.body, "pin"); is_pin(pin)) next.emplace_back("target-pin", pin);
   if (auto* password = r.body.if_contains("password");
       password != nullptr && password->is_string() && !password->as_string().empty()) {
     target_password_ = base::Secret(password->as_string());
     OPENSSL_cleanse(password->as_string().data(), password->as_string().size());
   }
-  const Settings s = settings(next);
+  const Settings s = settings(with_server(r.body, "target"));
   if (s.target_kind == TargetKind::kerio && (s.target_user.empty() || target_password_.empty()))
     co_return refused(r, "error.who");
   const Check check = co_await check_target(s, *dialer_, clock_);
-  options_ = next;
+  if (live()) co_return refused(r, "error.running");
+  options_ = with_server(r.body, "target");
   target_good_ = check.failed.empty();
   if (check.log_in_refused) target_password_ = {};
   remember();
