@@ -43,6 +43,7 @@ constexpr const char* kBrief =
     "  inspect   what the source configuration says          verify   compare everything on both servers\n"
     "  plan      the dry run: what would be done             report   of a past run; status: of now\n"
     "  load      apply a plan    run   everything, resumes   retry    refused messages again\n"
+    "  wizard    the same in a browser on this machine\n"
     "\n"
     "To any IMAP server: 4d2kms run --roster FILE --source-host H --target imap --target-host H\n";
 
