@@ -216,6 +216,7 @@ asio::awaitable<void> Migration::worker(std::vector<state::AccountRow>* queue,
       std::rethrow_exception(failure);
     }
     ++progress_.accounts_done;
+    progress_.ended.insert(account.address);
     // Whoever waits for its turn; this one goes on first, as it did when nobody waited.
     if (queue->empty()) changed_.notify();
   }

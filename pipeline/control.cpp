@@ -134,6 +134,8 @@ std::string control_answer(const ControlHandler& handler, std::string_view line)
       out = granted(handler.status());
     } else if (name->as_string() == "stop") {
       out = granted(handler.stop());
+    } else if (name->as_string() == "open" && handler.open) {
+      out = granted(handler.open());
     } else if (name->as_string() == "tune") {
       auto answer = handler.tune(o);
       out = answer ? granted(std::move(*answer)) : refusal(answer.error().text);

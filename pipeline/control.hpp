@@ -3,8 +3,9 @@
 //   {"4d2kms":1,"request":"status"}                            one JSON line asks,
 //   {"4d2kms":1,"ok":true,"stage":"copy",...}                  one answers; as many as you like on one connection
 //
-// Requests: status, tune, stop. Nobody who connects can hold the migration up: lines, connections and silence are
-// bounded, everything runs on the migration's own event loop, and an answer that is not fetched is dropped.
+// Requests: status, tune, stop; of a wizard also open, for a new link to its pages. Nobody who connects can hold the
+// migration up: lines, connections and silence are bounded, everything runs on the migration's own event loop, and an
+// answer that is not fetched is dropped.
 #pragma once
 
 #include <boost/asio/io_context.hpp>
@@ -37,6 +38,7 @@ struct ControlHandler {
   std::function<boost::json::object()> status;
   std::function<base::Result<boost::json::object>(const boost::json::object&)> tune;
   std::function<boost::json::object()> stop;
+  std::function<boost::json::object()> open = {};  // of a wizard
 };
 // One line in, one line out (without the line end). Never throws for what it is given.
 std::string control_answer(const ControlHandler& handler, std::string_view line);

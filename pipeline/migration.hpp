@@ -104,6 +104,7 @@ class Migration {
     changed_.notify();
   }
   Progress& progress() { return progress_; }
+  const Progress& progress() const { return progress_; }
   const Settings& settings() const { return settings_; }
   state::Store& store() { return store_; }
   base::Clock& clock() { return clock_; }

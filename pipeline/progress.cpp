@@ -62,6 +62,7 @@ void Progress::begin(std::string name, milliseconds now) {
   before = load();
   total = total_octets = accounts = accounts_done = verified = 0;
   failed.clear();
+  ended.clear();
 }
 
 load::LoadCounters Progress::load() const {

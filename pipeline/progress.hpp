@@ -8,6 +8,7 @@
 #include <deque>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -35,6 +36,7 @@ struct Progress {
   std::uint64_t verified = 0;
   std::map<std::string, RunningAccount> running;  // by address
   std::map<std::string, std::string> failed;      // in this stage, and why
+  std::set<std::string> ended;                    // in this stage, well or not
   load::LoadCounters finished;                    // of accounts that are not running any more
   load::LoadCounters before;                      // when the stage began
 

@@ -127,6 +127,16 @@ asio::awaitable<std::unique_ptr<Session>> Session::open(Dialer& dialer, SessionO
   co_return session;
 }
 
+asio::awaitable<void> Session::greet(Dialer& dialer, SessionOptions options) {
+  const base::Endpoint endpoint = options.endpoint;
+  refuse_cleartext(endpoint);
+  auto transport = co_await dialer.dial(endpoint);
+  std::unique_ptr<Session> session(new Session(std::move(options), std::move(transport)));
+  session->begin_patience();
+  co_await session->begin();
+  session->transport_->close();
+}
+
 base::Failed Session::lost(std::string text) const {
   if (!bye_.empty()) text += fmt::format(" The server had said {}.", bye_);
   return base::Failed(

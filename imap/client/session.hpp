@@ -79,6 +79,8 @@ class Session {
   // Connects, makes the connection safe, logs in once, asks for capabilities. Refused: exit code login_refused, and
   // Remedy ask_admin, or retry_later where the server said it is busy (F24: never "wrong password").
   static boost::asio::awaitable<std::unique_ptr<Session>> open(Dialer& dialer, SessionOptions options);
+  // The first half of that: the server answers, and the connection is safe. Nobody logs in.
+  static boost::asio::awaitable<void> greet(Dialer& dialer, SessionOptions options);
 
   bool has(std::string_view capability) const { return capabilities_.has(capability); }
   const Capabilities& capabilities() const { return capabilities_; }

@@ -203,6 +203,7 @@ asio::awaitable<void> NetworkTransport::start_tls() {
   X509* certificate = SSL_get1_peer_certificate(ssl);
   const std::string fingerprint = fingerprint_of(certificate);
   X509_free(certificate);
+  if (endpoint_.on_certificate) endpoint_.on_certificate(fingerprint);
   for (const auto& pin : endpoint_.pins)
     if (base::iequals(pin, fingerprint)) co_return;
   if (!endpoint_.pins.empty())

@@ -43,6 +43,7 @@ constexpr const char* kBrief =
     "  inspect   what the source configuration says          verify   compare everything on both servers\n"
     "  plan      the dry run: what would be done             report   of a past run; status: of now\n"
     "  load      apply a plan    run   everything, resumes   retry    refused messages again\n"
+    "  wizard    the same in a browser on this machine\n"
     "\n"
     "To any IMAP server: 4d2kms run --roster FILE --source-host H --target imap --target-host H\n";
 
@@ -121,7 +122,12 @@ const std::map<std::string, base::TlsMode> kTls = {
 
 }  // namespace
 
-CommandLine parse_command_line(int argc, char** argv) {
+namespace {
+
+// Whether a person is there, to be told and asked; else what is wrong is thrown.
+enum class Talk : std::uint8_t { yes, no };
+
+CommandLine parse(int argc, char** argv, Talk talk) {
   CommandLine out;
   Settings& s = out.settings;
   s.source.side = "source";
@@ -312,6 +318,14 @@ CommandLine parse_command_line(int argc, char** argv) {
           "Change --jobs, --source-connections, --target-connections, --max-rate, --quiet-hours of a running one");
   command("stop", "A running one finishes the messages on their way, records them and ends");
   command("retry", "Quarantined messages again");
+  auto* wizard =
+      command("wizard", "The same in a browser on this machine, page by page, with all other options to begin with");
+  bool no_browser = false;
+  wizard->add_option("--port", out.port, "Port on 127.0.0.1 and ::1 (default: one that is free)")
+      ->check(CLI::Range(1, 65535));
+  wizard->add_flag("--no-browser", no_browser, "Only print the link");
+  wizard->add_option("--files", out.files, "Folder below which files can be chosen (default: the user's own)")
+      ->check(CLI::ExistingDirectory);
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp& e) {
@@ -321,6 +335,9 @@ CommandLine parse_command_line(int argc, char** argv) {
     out.exit = app.exit(e);
     return out;
   } catch (const CLI::ParseError& e) {
+    if (talk == Talk::no)
+      throw base::Failed(
+          {base::Scope::run, base::Remedy::ask_admin, base::printable(base::trim(e.what())) + ".", base::Exit::usage});
     std::fprintf(stderr, "4d2kms: %s. See 4d2kms --help.\n", base::printable(base::trim(e.what())).c_str());
     out.exit = static_cast<int>(base::Exit::usage);
     return out;
@@ -329,6 +346,10 @@ CommandLine parse_command_line(int argc, char** argv) {
   const auto used = app.get_subcommands();
   out.command = used.empty() ? "run" : used.front()->get_name();
   if (diff->parsed()) out.command = "plan diff";
+  out.browser = !no_browser;
+  for (const auto* o : app.get_options())
+    if (o->count() > 0 && o->get_configurable() && o->get_name() != "--state")
+      for (const auto& value : o->results()) out.given.emplace_back(o->get_name().substr(2), value);
   s.source.host = source_host;
   s.target.host = target_host;
   s.source.tls = source_tls.value_or(base::is_loopback(source_host) ? base::TlsMode::none : base::TlsMode::starttls);
@@ -381,6 +402,7 @@ CommandLine parse_command_line(int argc, char** argv) {
     out.exit = static_cast<int>(f.error.exit);
     return out;
   }
+  if (out.command == "wizard") return out;  // its page asks
   if (!s.target_user.empty() && s.target_password.empty() && !s.quiet)
     if (auto asked = ask_password(s.target_user)) s.target_password = *asked;
   if (s.target_user.empty() || s.target_password.empty()) {  // R25
@@ -395,6 +417,19 @@ CommandLine parse_command_line(int argc, char** argv) {
         stderr);
   }
   return out;
+}
+
+}  // namespace
+
+CommandLine parse_command_line(int argc, char** argv) { return parse(argc, argv, Talk::yes); }
+
+Settings settings_from(const Options& options) {
+  // "inspect" needs nothing, so nothing is asked for.
+  std::vector<std::string> words = {"4d2kms", "inspect"};
+  for (const auto& [name, value] : options) words.push_back(fmt::format("--{}={}", name, value));
+  std::vector<char*> argv;
+  for (auto& w : words) argv.push_back(w.data());
+  return parse(static_cast<int>(argv.size()), argv.data(), Talk::no).settings;
 }
 
 }  // namespace pipeline

@@ -52,6 +52,12 @@ TEST_F(Control, EachRequestIsAnsweredInOneLineWithTheVersion) {
   EXPECT_EQ(stops, 1);
 }
 
+TEST_F(Control, ALinkIsGivenOnlyByWhoHasPages) {
+  EXPECT_FALSE(ask(R"({"4d2kms":1,"request":"open"})")["ok"].as_bool());
+  handler.open = [] { return json::object{{"url", "http://x"}}; };
+  EXPECT_EQ(ask(R"({"4d2kms":1,"request":"open"})")["url"], "http://x");
+}
+
 TEST_F(Control, WhatIsNoRequestIsRefusedInWordsAndChangesNothing) {
   for (const std::string& line : {std::string(),
                                   std::string("{"),

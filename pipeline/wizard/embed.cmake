@@ -1,0 +1,10 @@
+# Turns FILES into a source file OUT that holds them: asset(name) of texts.hpp.
+set(text "// Made by embed.cmake.\n#include \"pipeline/wizard/texts.hpp\"\n\nnamespace pipeline::wizard {\n\nstd::string_view asset(std::string_view name) {\n")
+foreach(file ${FILES})
+  get_filename_component(name ${file} NAME)
+  file(READ ${file} hex HEX)
+  string(REGEX REPLACE "(..)" "'\\\\x\\1'," octets "${hex}")
+  string(APPEND text "  if (name == \"${name}\") {\n    static constexpr char kOctets[] = {${octets}};\n    return {kOctets, sizeof kOctets};\n  }\n")
+endforeach()
+string(APPEND text "  return {};\n}\n\n}  // namespace pipeline::wizard\n")
+file(WRITE ${OUT} "${text}")
