@@ -1,5 +1,6 @@
 """The wizard is quick while mail moves, and with 20,000 accounts."""
-import contextlib, http.client, json, re, socketserver, sqlite3, statistics, threading, time, unittest
+import contextlib, http.client, json, os, re, socketserver, sqlite3, statistics, threading, time, types, unittest
+from pathlib import Path
 import test_wizard
 from support import PROGRAM, Sandbox
 from test_wizard import Browser
@@ -119,6 +120,9 @@ class ManyAccounts(Browser, unittest.TestCase):
         self.assertLess(seen["progress"], 1000)
         self.assertLess(seen["filter"], 200)
         self.assertLess(fragment, 50)
+        share = self.cost_of_watching(w)
+        print(f"watching costs {share:.2%} of a core")
+        self.assertLess(share, 0.02)
         w.kill()
         self.plan_of_all()
         w = self.wizard()
@@ -128,6 +132,25 @@ class ManyAccounts(Browser, unittest.TestCase):
         print({**seen, "/summary": c.milliseconds("/summary")})
         self.assertLess(seen["summary"], 1000)
         self.assertLess(seen["filter"], 200)
+
+    def cost_of_watching(self, w, seconds=5):
+        """Of a core, while one page is open: the servers say nothing, so that all the rest stands still."""
+        def spent():
+            fields = Path(f"/proc/{w.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+            return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+        def over():
+            before, began = spent(), time.monotonic()
+            time.sleep(seconds)
+            return (spent() - before) / (time.monotonic() - began)
+
+        alone = over()
+        c = Client(types.SimpleNamespace(port=w.port, url=w.another_link()))
+        c.connection.request("GET", "/events", headers=c.cookie)
+        stream = c.connection.getresponse()
+        drain = threading.Thread(target=lambda: [None for _ in iter(lambda: stream.read1(65536), b"")], daemon=True)
+        drain.start()
+        return over() - alone
 
     def plan_of_all(self):
         """As "plan" writes it, of accounts with three mailboxes each."""

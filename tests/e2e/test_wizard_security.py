@@ -206,6 +206,31 @@ class Security(unittest.TestCase):
         self.assertEqual(self.launch(self.wizard.another_link()).status, 303, "the owner gets another one")
         self.assertEqual(self.ask("GET", "/launch").status, 403)
 
+    @unittest.skipUnless(os.getuid() == 0 and os.path.exists("/usr/bin/python3"), "needs root, to become somebody else")
+    def test_another_user_of_this_machine_gets_nothing(self):
+        self.log_in()
+        link = self.wizard.another_link()
+        self.dir.chmod(0o755)
+        does = """
+import os, sys, urllib.error, urllib.request
+for path in ("/", "/progress", "/summary", "/events", "/launch", "/launch?token=" + 64 * "0"):
+    try:
+        print("got", path, urllib.request.urlopen("http://127.0.0.1:" + sys.argv[1] + path).status)
+    except urllib.error.HTTPError as e:
+        print(e.code)
+for what in (sys.argv[2], "/proc/" + sys.argv[3] + "/environ", "/proc/" + sys.argv[3] + "/mem"):
+    try:
+        os.listdir(what) if os.path.isdir(what) else open(what).read(1)
+        print("read", what)
+    except PermissionError:
+        print("closed")
+print(open("/proc/" + sys.argv[3] + "/cmdline").read())
+"""
+        said = subprocess.run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "/usr/bin/python3", "-c", does, str(self.port), str(self.dir / "state"),
+                               str(self.wizard.process.pid)], stdout=subprocess.PIPE, text=True, cwd="/", check=True).stdout
+        self.assertEqual(said.split()[:9], ["403"] * 6 + ["closed"] * 3, said)
+        self.assertNotIn(link.split("=")[1], said)
+
     def test_tokens_are_long_and_differ(self):
         self.log_in()
         seen = {self.wizard.url.split("=")[1], self.cookie.split("=")[1], self.page_token}
