@@ -791,7 +791,7 @@ asio::awaitable<void> Wizard::job(std::string command, bool refresh) {
   try {
     Settings s = settings(options_);
     s.refresh = refresh;
-    Order order{command, std::move(s), {}};
+    Order order{command, std::move(s), {}, {}};
     if (command == "load") order.plan = plan_number_;
     auto run = std::make_unique<Run>(std::move(order), store_, *dialer_, clock_, log_);
     auto prepare = [r = run.get()](state::Db&) { r->prepare(); };
