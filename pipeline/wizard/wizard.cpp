@@ -421,7 +421,8 @@ asio::awaitable<Reply> Wizard::configuration(Request r) {
 
 asio::awaitable<Reply> Wizard::source(Request r) {
   if (!configuration_.good) co_return go("/configuration");
-  co_return page(source_page(frame(r), options_, configuration_.imap_port));
+  co_return page(
+      source_page(frame(r), options_, configuration_.imap_port, configuration_.post_offices, configuration_.accounts));
 }
 
 asio::awaitable<Reply> Wizard::target(Request r) {
