@@ -64,6 +64,13 @@ std::string h_lines(std::string_view text) {
   return out;
 }
 
+// An address may be broken behind its @, and on a narrow page nowhere else if that is enough.
+std::string address(std::string_view text) {
+  std::string out = h(text);
+  if (const auto at = out.rfind('@'); at != std::string::npos) out.insert(at + 1, "<wbr>");
+  return out;
+}
+
 // The words of one language; {1}, {2} ... are filled in, escaped.
 struct Words {
   std::string language;
@@ -283,7 +290,7 @@ std::string configuration_page(const Frame& f, const ConfigurationView& v) {
     out += notice("bad", fmt::format("<p>{}</p>{}<p>{}</p>", w("config.error"), english(w, h(v.error), "p"),
                                      w("config.error.help")));
   if (!v.summary.empty())
-    out += notice("good", fmt::format("<p>{}</p><details><summary>{}</summary>{}</details>", w("config.read"),
+    out += notice("good", fmt::format("<p>{}</p><details open><summary>{}</summary>{}</details>", w("config.read"),
                                       w("config.details"), english(w, h_lines(v.summary), "pre", "tabindex=0")));
   if (!v.tree.empty())
     out += fmt::format("<details open><summary>{}</summary><p>{}</p>{}</details>", w("config.tree"),
@@ -313,7 +320,8 @@ std::string configuration_page(const Frame& f, const ConfigurationView& v) {
   return layout(f, "configuration", w("config.title"), out);
 }
 
-std::string source_page(const Frame& f, const Options& options, std::uint16_t configured_port) {
+std::string source_page(const Frame& f, const Options& options, std::uint16_t configured_port, std::size_t post_offices,
+                        std::size_t accounts) {
   const Words w{f.language};
   const auto host = option(options, "source-host").empty() ? "localhost" : option(options, "source-host");
   auto tls = option(options, "source-tls");
@@ -323,6 +331,9 @@ std::string source_page(const Frame& f, const Options& options, std::uint16_t co
   return layout(
       f, "source", w("source.title"),
       fmt::format("<p class=lead>{}</p>", w("source.lead")) +
+          notice("good",
+                 fmt::format("<p>{} {} <a href=\"/configuration\">{}</a></p>", w("config.read"),
+                             w("config.line", {w.count(post_offices), w.count(accounts)}), w("config.details"))) +
           form("/api/source",
                field(w, "source-host", "host", host) +
                    field(w, "source-port", "source.port", port, "text", "inputmode=numeric") +
@@ -471,7 +482,8 @@ std::string plan_remarks(const Words& w, const json::object& plan) {
     out += fmt::format("<li>{}{}</li>", who.empty() ? "" : who + ": ", english(w, h(word(o, "text"))));
   }
   if (out.empty()) return {};
-  return fmt::format("<details><summary>{}</summary><ul>{}</ul></details>",
+  // Open: a guard against log-ins, say, is to be known before Start is pressed.
+  return fmt::format("<details open><summary>{}</summary><ul>{}</ul></details>",
                      w("plan.remarks", {w.count(number(plan, "remark_count"))}), out);
 }
 
@@ -505,8 +517,8 @@ std::string policies_form(const Words& w, const SummaryView& v) {
   inside += field(w, "jobs", "policy.jobs", first("jobs", "4"), "text", "inputmode=numeric") +
             field(w, "max-rate", "policy.rate", option(o, "max-rate")) +
             field(w, "quiet-hours", "policy.quiet", option(o, "quiet-hours"));
-  return fmt::format("<details class=policies><summary>{}</summary>{}</details>", w("policies"),
-                     form("/api/policies", inside, submit(w, "policies.save")));
+  return fmt::format("<details class=policies data-unkept=\"{}\"><summary>{}</summary>{}</details>",
+                     w("policies.unkept"), w("policies"), form("/api/policies", inside, submit(w, "policies.save")));
 }
 
 }  // namespace
@@ -553,7 +565,7 @@ std::string planned_lines(const std::string& language, const json::object& plan,
         moves ? fmt::format("<input type=checkbox data-account=\"{}\" aria-label=\"{}\"{}{}>", h(account),
                             w("plan.include", {account}), in ? " checked" : "", locked ? " disabled" : "")
               : "",
-        h(account),
+        address(account),
         boxes.empty() ? ""
                       : fmt::format("<details><summary>{}</summary><ul>{}</ul></details>",
                                     w("plan.mailboxes", {w.count(list(o, "mailboxes").size())}), boxes),
@@ -673,7 +685,8 @@ std::string account_lines(const std::string& language, const std::vector<Account
     rows += fmt::format(
         "<tr class=\"is-{0}\"><th scope=row>{1}{4}</th><td><span class=state>{2}</span></td>"
         "<td class=number>{3}</td></tr>",
-        l.state, h(l.address), w("state." + l.state), amount, l.detail.empty() ? "" : english(w, h(l.detail), "p"));
+        l.state, address(l.address), w("state." + l.state), amount,
+        l.detail.empty() ? "" : english(w, h(l.detail), "p"));
   }
   return fmt::format(
       "<div class=scroll tabindex=0 role=region aria-label=\"{}\"><table>{}<tbody>{}</tbody></table></div>{}",
@@ -742,8 +755,9 @@ std::string results_page(const Frame& f, const ResultsView& v) {
         fmt::format("<li>{}: {}</li>", h(word(t.as_object(), "account")), english(w, h(word(t.as_object(), "why"))));
   if (!trouble.empty()) {
     const auto n = number(r, "trouble_count");
-    out += fmt::format("<h2>{}</h2><ul>{}</ul>{}", w("results.trouble", {w.count(n)}), trouble,
-                       n > list(r, "trouble").size() ? fmt::format("<p>{}</p>", w("results.more")) : "");
+    out +=
+        fmt::format("<h2>{}</h2><p>{}</p><ul>{}</ul>{}", w("results.trouble", {w.count(n)}), w("results.trouble.help"),
+                    trouble, n > list(r, "trouble").size() ? fmt::format("<p>{}</p>", w("results.more")) : "");
   }
   std::string files;
   for (const auto& [name, octets] : v.files)

@@ -78,7 +78,9 @@ struct ResultsView {
 
 std::string introduction_page(const Frame& f, const std::string& state);
 std::string configuration_page(const Frame& f, const ConfigurationView& v);
-std::string source_page(const Frame& f, const Options& options, std::uint16_t configured_port);
+// `post_offices` and `accounts`: what was read of the configuration, told here because its page went by.
+std::string source_page(const Frame& f, const Options& options, std::uint16_t configured_port, std::size_t post_offices,
+                        std::size_t accounts);
 std::string target_page(const Frame& f, const Options& options, bool has_password);
 std::string summary_page(const Frame& f, const SummaryView& v, const std::string& accounts);
 std::string progress_page(const Frame& f, const ProgressView& v, const std::string& accounts);

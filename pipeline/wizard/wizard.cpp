@@ -421,7 +421,8 @@ asio::awaitable<Reply> Wizard::configuration(Request r) {
 
 asio::awaitable<Reply> Wizard::source(Request r) {
   if (!configuration_.good) co_return go("/configuration");
-  co_return page(source_page(frame(r), options_, configuration_.imap_port));
+  co_return page(
+      source_page(frame(r), options_, configuration_.imap_port, configuration_.post_offices, configuration_.accounts));
 }
 
 asio::awaitable<Reply> Wizard::target(Request r) {
@@ -791,7 +792,7 @@ asio::awaitable<void> Wizard::job(std::string command, bool refresh) {
   try {
     Settings s = settings(options_);
     s.refresh = refresh;
-    Order order{command, std::move(s), {}};
+    Order order{command, std::move(s), {}, {}};
     if (command == "load") order.plan = plan_number_;
     auto run = std::make_unique<Run>(std::move(order), store_, *dialer_, clock_, log_);
     auto prepare = [r = run.get()](state::Db&) { r->prepare(); };

@@ -157,7 +157,10 @@ class Plain(Browser, Sandbox):
 
     def test_an_uploaded_roster_in_german(self):
         w = self.wizard()
-        self.person(w.url, *self.to_summary(), ["text", "h1", "Was geschehen wird"], ["look", "5-summary-de"], ["click", "[data-post='/api/start']"],
+        self.person(w.url, *self.to_summary(), ["text", "h1", "Was geschehen wird"], ["look", "5-summary-de"],
+                    # Rules that were changed and not kept stop the start, and say so.
+                    ["click", ".policies > summary"], ["choose", "#verify", "sample"], ["click", "[data-post='/api/start']"],
+                    ["text", ".answer .notice", "nicht übernommen"], ["open", "/summary"], ["click", "[data-post='/api/start']"],
                     ["at", "/results"], ["text", "h1", "Das Ergebnis"], ["look", "7-results-de"],
                     ["choose", "#language", "cs"], ["text", "h1", "Výsledek"], ["look", "7-results-cs"],
                     ["click", "[data-post='/api/verify']"], ["wait", "#live"], ["at", "/results"], locale="de-AT", shots=True)

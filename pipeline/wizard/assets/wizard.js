@@ -62,11 +62,26 @@ document.addEventListener("submit", async (event) => {
 document.addEventListener("click", (event) => {
   const button = event.target.closest("button");
   if (!button) return;
-  if (button.dataset.post) submit(button, button.dataset.post, JSON.parse(button.dataset.body));
+  if (button.dataset.post && !unkept()) submit(button, button.dataset.post, JSON.parse(button.dataset.body));
   else if (button.dataset.page) turn(button.closest(".accounts"), button.dataset.page, true);
   else if (button.dataset.choose) open_chooser(button);
   else if (button.dataset.enter) enter(button.closest(".chooser"), button.dataset.enter);
   else if (button.dataset.take) take(button);
+});
+
+// Rules that were changed and not kept would be gone with this page: before it goes on, it says so.
+function unkept() {
+  const rules = document.querySelector(".policies[data-changed]");
+  const place = document.querySelector("main > .answer, section > .answer");
+  if (!rules || !place) return false;
+  const box = document.createElement("div");
+  box.className = "notice warn";
+  box.textContent = rules.dataset.unkept;
+  note(place, box.outerHTML);
+  return true;
+}
+document.querySelectorAll(".policies").forEach((rules) => {
+  rules.addEventListener("input", () => { rules.dataset.changed = ""; });
 });
 
 document.getElementById("language").addEventListener("change", (event) => {
