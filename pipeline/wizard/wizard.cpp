@@ -876,9 +876,20 @@ void show(const std::string& url, const CommandLine& line) {
   posix_spawn_file_actions_init(&quiet);
   posix_spawn_file_actions_addopen(&quiet, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
   posix_spawn_file_actions_addopen(&quiet, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
+  // A browser that is started by this lives on: it must not keep our port and STATE/control listening after us.
+  posix_spawn_file_actions_addclosefrom_np(&quiet, STDERR_FILENO + 1);
+  // Nor does it inherit which signals we ignore.
+  sigset_t ours;
+  sigemptyset(&ours);
+  for (const int s : {SIGCHLD, SIGPIPE, SIGUSR1}) sigaddset(&ours, s);
+  posix_spawnattr_t attributes;
+  posix_spawnattr_init(&attributes);
+  posix_spawnattr_setsigdefault(&attributes, &ours);
+  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
   pid_t child = 0;
-  if (posix_spawnp(&child, program.c_str(), &quiet, nullptr, argv, environ) != 0)
+  if (posix_spawnp(&child, program.c_str(), &quiet, &attributes, argv, environ) != 0)
     std::fputs("There is no xdg-open here: open the link yourself.\n", stderr);
+  posix_spawnattr_destroy(&attributes);
   posix_spawn_file_actions_destroy(&quiet);
 }
 

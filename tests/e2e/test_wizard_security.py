@@ -213,6 +213,34 @@ class Security(unittest.TestCase):
         self.assertTrue(all(re.fullmatch("[0-9a-f]{64}", t) for t in seen))
         self.assertIn("CRYPTO_memcmp", (ROOT / "pipeline/wizard/gate.cpp").read_text())
 
+    def test_a_browser_inherits_nothing(self):
+        """What is started with the link outlives the wizard: its port and socket must not."""
+        home, bin = self.dir / "nobody", self.dir / "bin"
+        for d in (home, bin):
+            d.mkdir()
+        (bin / "xdg-open").write_text('#!/bin/sh\n{ ls -l /proc/$$/fd; grep SigIgn /proc/$$/status; } >"$HOME/new" && mv "$HOME/new" "$HOME/fds"\n')
+        (bin / "xdg-open").chmod(0o755)
+        who = {}
+        if os.geteuid() == 0:  # a browser is not started as root
+            who = {"user": 65534, "group": 65534, "extra_groups": []}
+            self.dir.chmod(0o755)
+            os.chown(home, 65534, 65534)
+        p = subprocess.Popen([PROGRAM, "wizard", "--state", home / "state"], env=os.environ | {"HOME": str(home), "PATH": f"{bin}:{os.environ['PATH']}"},
+                             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **who)
+        try:
+            until = time.monotonic() + 20
+            while not (home / "fds").exists() and time.monotonic() < until:
+                time.sleep(0.05)
+            has = (home / "fds").read_text()
+        finally:
+            p.terminate()
+            p.wait(20)
+        self.assertIn("/dev/null", has)
+        self.assertNotIn("socket:", has)
+        self.assertNotIn("4d2kms.log", has)
+        ignored = int(re.search(r"SigIgn:\s*([0-9a-f]+)", has)[1], 16)
+        self.assertEqual([s for s in (10, 13, 17) if ignored >> (s - 1) & 1], [])
+
     # ---- S30 ----
 
     def test_every_answer_keeps_other_sites_out(self):
