@@ -148,7 +148,7 @@ class Wizard {
 
   Options options_;  // never a secret
   base::Secret target_password_, master_password_;
-  std::unique_ptr<MemoryFile> roster_;  // an uploaded one
+  std::shared_ptr<MemoryFile> roster_;  // an uploaded one; also of whoever reads it at this moment
   std::string roster_name_;
   bool roster_lost_ = false, source_good_ = false, target_good_ = false, ending_ = false;
   Configuration configuration_;
@@ -210,6 +210,8 @@ void Wizard::recall(const Options& given) {
     planned_with_ = text_field(o, "planned_with");
     roster_lost_ = !text_field(o, "uploaded").empty();
   }
+  // Nobody reads it again: without the option the next plan must say that each account's own password is used.
+  set(options_, "target-master-pass-file", {});
   for (const auto& [name, ignored] : given) set(options_, name, {});
   options_.insert(options_.end(), given.begin(), given.end());
   std::error_code ec;
@@ -635,13 +637,13 @@ asio::awaitable<Reply> Wizard::set_configuration(Request r) {
   }
   auto* upload = r.body.if_contains("roster_upload");
   const bool uploaded = upload != nullptr && upload->is_object();
-  std::unique_ptr<MemoryFile> kept;
+  std::shared_ptr<MemoryFile> kept;
   std::string kept_name;
   if (uploaded) {
     auto& o = upload->as_object();
     auto* content = o.if_contains("content");
     if (content == nullptr || !content->is_string()) throw usage("There is no file in it.");
-    kept = std::make_unique<MemoryFile>(content->as_string());
+    kept = std::make_shared<MemoryFile>(content->as_string());
     kept_name = text_field(o, "name");
     OPENSSL_cleanse(content->as_string().data(), content->as_string().size());
   } else if (roster_ && text_field(r.body, "roster").empty()) {
@@ -661,7 +663,7 @@ asio::awaitable<Reply> Wizard::set_configuration(Request r) {
     write_file(mapping_path(), mapping + "\n");
   }
   options_ = with(r.body, {"source-path", "roster", "domains"});
-  auto read = [s = settings(options_)](state::Db&) {
+  auto read = [s = settings(options_), open = roster_](state::Db&) {
     return read_configuration(s);
   };  // off the loop: it may take a while
   configuration_ = co_await store_.run(std::move(read));
@@ -708,6 +710,9 @@ asio::awaitable<Reply> Wizard::set_source(Request r) {
 asio::awaitable<Reply> Wizard::set_target(Request r) {
   if (live()) co_return refused(r, "error.running");
   if (!may_check()) co_return refused(r, "error.often");
+  const auto at = [](const Settings& s) { return std::make_pair(base::lower(s.api.host), s.api.port); };
+  // It was given for one server: whoever names another one must give it again.
+  if (at(settings(with_server(r.body, "target"))) != at(settings(options_))) target_password_ = {};
   if (auto* password = r.body.if_contains("password");
       password != nullptr && password->is_string() && !password->as_string().empty()) {
     target_password_ = base::Secret(password->as_string());
@@ -765,7 +770,10 @@ asio::awaitable<Reply> Wizard::make_plan(Request r) {
 }
 
 asio::awaitable<Reply> Wizard::start(Request r) {
-  if (plan_.empty() || outdated()) co_return refused(r, "plan.outdated");
+  // The plan that the page showed, which may have been open for long.
+  const auto* shown = r.body.if_contains("plan");
+  const bool other = shown != nullptr && !(shown->is_int64() && shown->as_int64() == plan_number_);
+  if (plan_.empty() || outdated() || other) co_return refused(r, "plan.outdated");
   co_return begin(r, "load", false);
 }
 
@@ -805,6 +813,7 @@ asio::awaitable<void> Wizard::job(std::string command, bool refresh) {
   } catch (const std::exception& e) {
     failed = base::Error{Scope::run, Remedy::ask_admin, fmt::format("unexpected: {}", e.what()), Exit::failed};
   }
+  for (const auto& problem : outcome.problems) log_->warn("{}", problem);
   try {
     if (!failed && outcome.plan) planned_with_ = with;
     auto look = [](state::Db& db) { return remembered(db); };
@@ -813,6 +822,12 @@ asio::awaitable<void> Wizard::job(std::string command, bool refresh) {
     remember();
   } catch (const base::Failed& f) {
     if (!failed) failed = f.error;
+    // After one failed write the store lets nothing through any more: "run again" must be another process.
+    if (f.error.exit == Exit::state_unusable)
+      failed->text += " This wizard cannot go on: end it (Ctrl-C where it was started) and start it again.";
+  } catch (const std::exception& e) {
+    if (!failed)
+      failed = base::Error{Scope::run, Remedy::ask_admin, fmt::format("unexpected: {}", e.what()), Exit::failed};
   }
   if (failed) {
     error_ = failed->text;

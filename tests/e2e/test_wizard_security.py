@@ -406,6 +406,33 @@ class Security(unittest.TestCase):
         self.assertEqual(sum(b"Could not connect" in a for a in answers), 20)
         self.assertIn(b"Wait a minute", answers[-1])
 
+    def test_the_password_goes_to_the_server_it_was_given_for_only(self):
+        self.log_in()
+        to = {"target": "kerio", "target-host": "127.0.0.1", "target-api-port": "1", "target-user": "admin"}
+        self.assertIn(b"Could not connect", self.ask("POST", "/api/target", body=to | {"password": "x"}).body)
+        self.assertIn(b"Could not connect", self.ask("POST", "/api/target", body=to).body, "there it is known")
+        with socket.socket() as other:
+            other.bind(("127.0.0.1", 0))
+            other.listen()
+            other.settimeout(1)
+            there = to | {"target-api-port": str(other.getsockname()[1])}
+            self.assertIn(b"password are needed", self.ask("POST", "/api/target", body=there).body)
+            with self.assertRaises(socket.timeout):
+                other.accept()
+
+    def test_a_master_password_that_is_not_known_any_more_is_not_counted_on(self):
+        file = self.dir / "master"
+        file.write_text("master\n")
+        file.chmod(0o600)
+        kept = self.dir / "state" / "wizard.json"
+        for options, known in ((("--target-master-pass-file", file), True), ((), False)):
+            self.wizard.stop()
+            self.wizard = Wizard(PROGRAM, self.dir / "state", "--files", self.home, *options)
+            self.port, self.cookie = self.wizard.port, None
+            self.log_in()
+            self.assertIn(b"/summary", self.ask("POST", "/api/policies").body)
+            self.assertEqual("target-master-pass-file" in kept.read_text(), known)
+
     def test_no_secret_comes_back_or_is_kept(self):
         self.log_in()
         canary = "canary-Pass-4711"
