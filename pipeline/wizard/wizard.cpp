@@ -710,20 +710,21 @@ asio::awaitable<Reply> Wizard::set_source(Request r) {
 asio::awaitable<Reply> Wizard::set_target(Request r) {
   if (live()) co_return refused(r, "error.running");
   if (!may_check()) co_return refused(r, "error.often");
-  const auto at = [](const Settings& s) { return std::make_pair(base::lower(s.api.host), s.api.port); };
-  // It was given for one server: whoever names another one must give it again.
-  if (at(settings(with_server(r.body, "target"))) != at(settings(options_))) target_password_ = {};
+  Settings s = settings(with_server(r.body, "target"));
+  const Settings before = settings(options_);
+  // The password was given for one server: whoever names another one must give it again.
+  if (base::lower(s.api.host) != base::lower(before.api.host) || s.api.port != before.api.port) s.target_password = {};
   if (auto* password = r.body.if_contains("password");
       password != nullptr && password->is_string() && !password->as_string().empty()) {
-    target_password_ = base::Secret(password->as_string());
+    s.target_password = base::Secret(password->as_string());
     OPENSSL_cleanse(password->as_string().data(), password->as_string().size());
   }
-  const Settings s = settings(with_server(r.body, "target"));
-  if (s.target_kind == TargetKind::kerio && (s.target_user.empty() || target_password_.empty()))
+  if (s.target_kind == TargetKind::kerio && (s.target_user.empty() || s.target_password.empty()))
     co_return refused(r, "error.who");
   const Check check = co_await check_target(s, *dialer_, clock_);
   if (live()) co_return refused(r, "error.running");
   options_ = with_server(r.body, "target");
+  target_password_ = s.target_password;
   target_good_ = check.failed.empty();
   if (check.log_in_refused) target_password_ = {};
   remember();
