@@ -635,6 +635,10 @@ asio::awaitable<Reply> Wizard::set_configuration(Request r) {
     const auto given = option(options_, name);
     r.body[name] = path == given ? path : base::or_throw(files_.resolve(path));
   }
+  // Before anything is changed: what runs next must be what was read and shown.
+  const auto mapping = text_field(r.body, "mapping");
+  if (mapping.size() > kLargestMapping) throw usage("The mapping is too long.");
+  if (!mapping.empty()) base::or_throw(extract::parse_mapping(mapping, "mapping"));
   auto* upload = r.body.if_contains("roster_upload");
   const bool uploaded = upload != nullptr && upload->is_object();
   std::shared_ptr<MemoryFile> kept;
@@ -654,14 +658,8 @@ asio::awaitable<Reply> Wizard::set_configuration(Request r) {
   roster_name_ = roster_ ? kept_name : std::string();
   roster_lost_ = false;
   if (roster_) r.body["roster"] = "";
-  const auto mapping = text_field(r.body, "mapping");
-  if (mapping.size() > kLargestMapping) throw usage("The mapping is too long.");
-  if (mapping.empty()) {
-    ::unlink(mapping_path().c_str());
-  } else {
-    base::or_throw(extract::parse_mapping(mapping, "mapping"));
-    write_file(mapping_path(), mapping + "\n");
-  }
+  if (mapping.empty()) ::unlink(mapping_path().c_str());
+  else write_file(mapping_path(), mapping + "\n");
   options_ = with(r.body, {"source-path", "roster", "domains"});
   auto read = [s = settings(options_), open = roster_](state::Db&) {
     return read_configuration(s);

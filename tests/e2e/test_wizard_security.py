@@ -406,6 +406,17 @@ class Security(unittest.TestCase):
         self.assertEqual(sum(b"Could not connect" in a for a in answers), 20)
         self.assertIn(b"Wait a minute", answers[-1])
 
+    def test_a_form_that_is_wrong_changes_nothing(self):
+        self.log_in()
+        roster = "address;password\njane@north.example;x\n"
+        upload = {"roster_upload": {"name": "first.csv", "content": roster}}
+        self.assertIn(b"/source", self.ask("POST", "/api/configuration", body=upload).body)
+        upload["roster_upload"]["name"] = "second.csv"
+        self.assertIn(b"notice bad", self.ask("POST", "/api/configuration", body=upload | {"mapping": "{"}).body)
+        page = self.ask("GET", "/configuration").body
+        self.assertIn(b"first.csv", page)
+        self.assertNotIn(b"second.csv", page)
+
     def test_the_password_goes_to_the_server_it_was_given_for_only(self):
         self.log_in()
         to = {"target": "kerio", "target-host": "127.0.0.1", "target-api-port": "1", "target-user": "admin"}
