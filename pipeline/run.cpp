@@ -227,12 +227,12 @@ void Run::finish(state::Db& db, Exit exit, const std::string& report) {
 }
 
 // On the store's thread: of a large server this takes a while, and nobody else touches the migration any more.
-Outcome Run::conclude(state::Db& db) {
+Outcome Run::conclude(state::Db& db, bool interrupted) {
   Migration& m = migration_;
   const std::string& command = order_.command;
   Outcome out;
   out.plan_id = plan_id_;
-  if (command == "plan" && !m.stopping()) {
+  if (command == "plan" && !interrupted) {
     const bool none_moves = std::all_of(planned_->accounts.begin(), planned_->accounts.end(),
                                         [](const auto& a) { return !a.skip.empty(); });
     const bool any_skip = std::any_of(planned_->accounts.begin(), planned_->accounts.end(),
@@ -248,7 +248,7 @@ Outcome Run::conclude(state::Db& db) {
   row.appended = m.progress().load().appended;
   row.octets = m.progress().load().octets;
   out.report = make_report(
-      db, verified_, row, [&m](const std::string& a) { return m.selected(a); }, m.stopping());
+      db, verified_, row, [&m](const std::string& a) { return m.selected(a); }, interrupted);
   const Verdict verdict = verdict_of(out.report);
   out.exit = verdict.exit;
   out.sentence = verdict.sentence;
@@ -257,7 +257,7 @@ Outcome Run::conclude(state::Db& db) {
     accounts_ = m.selected_accounts();
     const bool errors = std::any_of(accounts_.begin(), accounts_.end(),
                                     [](const auto& a) { return a.skip.empty() && !a.error.empty(); });
-    out.exit = m.stopping() ? Exit::interrupted : errors ? Exit::incomplete : Exit::done;
+    out.exit = interrupted ? Exit::interrupted : errors ? Exit::incomplete : Exit::done;
   }
   if (m.every_log_in_refused()) out.exit = Exit::login_refused;
   out.report["verdict"].as_object()["exit"] = static_cast<int>(out.exit);
@@ -283,7 +283,8 @@ asio::awaitable<Outcome> Run::work() {
     co_await store_.run(std::move(record));
     throw base::Failed(*failed);
   }
-  auto end = [this](state::Db& db) { return conclude(db); };
+  // Who asks it to stop from now on comes too late, and on another thread.
+  auto end = [this, interrupted = migration_.stopping()](state::Db& db) { return conclude(db, interrupted); };
   co_return co_await store_.run(std::move(end));
 }
 

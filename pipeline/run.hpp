@@ -62,7 +62,7 @@ class Run {
   boost::asio::awaitable<void> make_plan();
   boost::asio::awaitable<void> apply_saved_plan();
   boost::asio::awaitable<void> stages();
-  Outcome conclude(state::Db& db);
+  Outcome conclude(state::Db& db, bool interrupted);
   void draw_curve();
   state::Sample point() const;
   void finish(state::Db& db, base::Exit exit, const std::string& report);

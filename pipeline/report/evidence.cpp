@@ -7,6 +7,7 @@
 #include <boost/json.hpp>
 #include <fstream>
 #include <map>
+#include <set>
 
 #include "base/result.hpp"
 #include "base/text.hpp"
@@ -148,10 +149,12 @@ void compare_with_report(const json::object& report, const std::function<bool(co
   const auto words = [](const EvidenceOfSide& s) {
     return fmt::format("{} ({})", base::plural(s.messages, "message"), s.sha256.substr(0, 16));
   };
+  std::set<std::string> compared;
   for (const auto& v : report.at("evidence").as_object().at("accounts").as_array()) {
     const auto& was = v.as_object();
     const std::string address(was.at("account").as_string());
     if (!selected(address)) continue;
+    compared.insert(address);
     const auto is = there.find(address);
     if (is == there.end()) {
       now->problems.push_back(address + " is in the report and was not read now: it could not be compared");
@@ -159,11 +162,13 @@ void compare_with_report(const json::object& report, const std::function<bool(co
     }
     std::map<std::string, const MailboxEvidence*> mailboxes;
     for (const auto& m : is->second->mailboxes) mailboxes[base::printable(m.target)] = &m;
+    std::set<std::string> known;
     for (const auto& b : was.at("mailboxes").as_array()) {
       const auto& box = b.as_object();
       const std::string name(box.at("mailbox").as_string()), target(box.at("target").as_string());
       const auto before = side_of(box, "on_target");
       const auto m = mailboxes.find(target);
+      known.insert(target);
       if (m != mailboxes.end() && !before.sha256.empty() && m->second->on_target.sha256 == before.sha256) continue;
       if (before.sha256.empty())
         now->problems.push_back(
@@ -192,7 +197,15 @@ void compare_with_report(const json::object& report, const std::function<bool(co
              false,
              false});
     }
+    for (const auto& [target, m] : mailboxes)
+      if (m->on_target.messages > 0 && !known.contains(target))
+        now->problems.push_back(
+            fmt::format("\"{}\" of {} is not in the report: it could not be compared", m->mailbox, address));
   }
+  // A report of some accounts says nothing about the others.
+  for (const auto& [address, ignored] : there)
+    if (!compared.contains(address))
+      now->problems.push_back(address + " is not in the report: it could not be compared");
 }
 
 }  // namespace pipeline

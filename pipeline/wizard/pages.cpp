@@ -619,7 +619,8 @@ std::string summary_page(const Frame& f, const SummaryView& v, const std::string
   if (v.plan_outdated) out += notice("warn", fmt::format("<p>{}</p>", w("plan.outdated")));
   out +=
       plan_domains(w, v.plan) + plan_remarks(w, v.plan) + "</section>" + account_table(w, "/planned", accounts, false);
-  const auto start = act(v.interrupted ? "resume" : "start", "/api/start", "{}", "primary");
+  const auto start =
+      act(v.interrupted ? "resume" : "start", "/api/start", fmt::format("{{\"plan\":{}}}", v.plan_number), "primary");
   const auto again = act("plan.again", "/api/plan", "{\"refresh\":true}", v.plan_outdated ? "primary" : "quiet");
   out += fmt::format("<p>{}</p><div class=answer tabindex=-1 role=status></div><div class=buttons>{}{}{}</div>",
                      w("start.text"), back(w, "/target"), again, v.plan_outdated ? "" : start);

@@ -284,6 +284,7 @@ asio::awaitable<Reply> Server::Shared::reply_to(Connection& c, beast::flat_buffe
     co_return out;
   }
   if (!gate.has_session(header)) co_return refusal(403, text_of(request->language, "refused.session"));
+  Request asked = *request;  // the body goes to whoever answers and stays nowhere else: a password may be in it
   if (method == http::verb::post) {
     if (const auto v = gate.change(header); v.status != 200) co_return refusal(v.status, v.why);
     if (length > kLongestBody) co_return refusal(413, "a body may have 1 MiB");
@@ -297,11 +298,11 @@ asio::awaitable<Reply> Server::Shared::reply_to(Connection& c, beast::flat_buffe
     json::value value = json::parse(body, bad);
     OPENSSL_cleanse(body.data(), body.size());  // a password may have been in it
     if (bad || !value.is_object()) co_return refusal(400, "a JSON object is needed");
-    request->body = std::move(value.as_object());
+    asked.body = std::move(value.as_object());
   }
   *keep_alive = parser.get().keep_alive();
   c.stream.expires_never();
-  co_return co_await site.answer(*request);
+  co_return co_await site.answer(std::move(asked));
 }
 
 asio::awaitable<bool> Server::Shared::send(Connection& c, Reply reply, Request request, bool keep_alive) {

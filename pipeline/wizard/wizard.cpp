@@ -148,7 +148,7 @@ class Wizard {
 
   Options options_;  // never a secret
   base::Secret target_password_, master_password_;
-  std::unique_ptr<MemoryFile> roster_;  // an uploaded one
+  std::shared_ptr<MemoryFile> roster_;  // an uploaded one; also of whoever reads it at this moment
   std::string roster_name_;
   bool roster_lost_ = false, source_good_ = false, target_good_ = false, ending_ = false;
   Configuration configuration_;
@@ -210,6 +210,8 @@ void Wizard::recall(const Options& given) {
     planned_with_ = text_field(o, "planned_with");
     roster_lost_ = !text_field(o, "uploaded").empty();
   }
+  // Nobody reads it again: without the option the next plan must say that each account's own password is used.
+  set(options_, "target-master-pass-file", {});
   for (const auto& [name, ignored] : given) set(options_, name, {});
   options_.insert(options_.end(), given.begin(), given.end());
   std::error_code ec;
@@ -634,15 +636,19 @@ asio::awaitable<Reply> Wizard::set_configuration(Request r) {
     const auto given = option(options_, name);
     r.body[name] = path == given ? path : base::or_throw(files_.resolve(path));
   }
+  // Before anything is changed: what runs next must be what was read and shown.
+  const auto mapping = text_field(r.body, "mapping");
+  if (mapping.size() > kLargestMapping) throw usage("The mapping is too long.");
+  if (!mapping.empty()) base::or_throw(extract::parse_mapping(mapping, "mapping"));
   auto* upload = r.body.if_contains("roster_upload");
   const bool uploaded = upload != nullptr && upload->is_object();
-  std::unique_ptr<MemoryFile> kept;
+  std::shared_ptr<MemoryFile> kept;
   std::string kept_name;
   if (uploaded) {
     auto& o = upload->as_object();
     auto* content = o.if_contains("content");
     if (content == nullptr || !content->is_string()) throw usage("There is no file in it.");
-    kept = std::make_unique<MemoryFile>(content->as_string());
+    kept = std::make_shared<MemoryFile>(content->as_string());
     kept_name = text_field(o, "name");
     OPENSSL_cleanse(content->as_string().data(), content->as_string().size());
   } else if (roster_ && text_field(r.body, "roster").empty()) {
@@ -653,16 +659,10 @@ asio::awaitable<Reply> Wizard::set_configuration(Request r) {
   roster_name_ = roster_ ? kept_name : std::string();
   roster_lost_ = false;
   if (roster_) r.body["roster"] = "";
-  const auto mapping = text_field(r.body, "mapping");
-  if (mapping.size() > kLargestMapping) throw usage("The mapping is too long.");
-  if (mapping.empty()) {
-    ::unlink(mapping_path().c_str());
-  } else {
-    base::or_throw(extract::parse_mapping(mapping, "mapping"));
-    write_file(mapping_path(), mapping + "\n");
-  }
+  if (mapping.empty()) ::unlink(mapping_path().c_str());
+  else write_file(mapping_path(), mapping + "\n");
   options_ = with(r.body, {"source-path", "roster", "domains"});
-  auto read = [s = settings(options_)](state::Db&) {
+  auto read = [s = settings(options_), open = roster_](state::Db&) {
     return read_configuration(s);
   };  // off the loop: it may take a while
   configuration_ = co_await store_.run(std::move(read));
@@ -709,17 +709,21 @@ asio::awaitable<Reply> Wizard::set_source(Request r) {
 asio::awaitable<Reply> Wizard::set_target(Request r) {
   if (live()) co_return refused(r, "error.running");
   if (!may_check()) co_return refused(r, "error.often");
+  Settings s = settings(with_server(r.body, "target"));
+  const Settings before = settings(options_);
+  // The password was given for one server: whoever names another one must give it again.
+  if (base::lower(s.api.host) != base::lower(before.api.host) || s.api.port != before.api.port) s.target_password = {};
   if (auto* password = r.body.if_contains("password");
       password != nullptr && password->is_string() && !password->as_string().empty()) {
-    target_password_ = base::Secret(password->as_string());
+    s.target_password = base::Secret(password->as_string());
     OPENSSL_cleanse(password->as_string().data(), password->as_string().size());
   }
-  const Settings s = settings(with_server(r.body, "target"));
-  if (s.target_kind == TargetKind::kerio && (s.target_user.empty() || target_password_.empty()))
+  if (s.target_kind == TargetKind::kerio && (s.target_user.empty() || s.target_password.empty()))
     co_return refused(r, "error.who");
   const Check check = co_await check_target(s, *dialer_, clock_);
   if (live()) co_return refused(r, "error.running");
   options_ = with_server(r.body, "target");
+  target_password_ = s.target_password;
   target_good_ = check.failed.empty();
   if (check.log_in_refused) target_password_ = {};
   remember();
@@ -766,7 +770,10 @@ asio::awaitable<Reply> Wizard::make_plan(Request r) {
 }
 
 asio::awaitable<Reply> Wizard::start(Request r) {
-  if (plan_.empty() || outdated()) co_return refused(r, "plan.outdated");
+  // The plan that the page showed, which may have been open for long.
+  const auto* shown = r.body.if_contains("plan");
+  const bool other = shown != nullptr && !(shown->is_int64() && shown->as_int64() == plan_number_);
+  if (plan_.empty() || outdated() || other) co_return refused(r, "plan.outdated");
   co_return begin(r, "load", false);
 }
 
@@ -806,6 +813,7 @@ asio::awaitable<void> Wizard::job(std::string command, bool refresh) {
   } catch (const std::exception& e) {
     failed = base::Error{Scope::run, Remedy::ask_admin, fmt::format("unexpected: {}", e.what()), Exit::failed};
   }
+  for (const auto& problem : outcome.problems) log_->warn("{}", problem);
   try {
     if (!failed && outcome.plan) planned_with_ = with;
     auto look = [](state::Db& db) { return remembered(db); };
@@ -814,6 +822,12 @@ asio::awaitable<void> Wizard::job(std::string command, bool refresh) {
     remember();
   } catch (const base::Failed& f) {
     if (!failed) failed = f.error;
+    // After one failed write the store lets nothing through any more: "run again" must be another process.
+    if (f.error.exit == Exit::state_unusable)
+      failed->text += " This wizard cannot go on: end it (Ctrl-C where it was started) and start it again.";
+  } catch (const std::exception& e) {
+    if (!failed)
+      failed = base::Error{Scope::run, Remedy::ask_admin, fmt::format("unexpected: {}", e.what()), Exit::failed};
   }
   if (failed) {
     error_ = failed->text;
@@ -877,9 +891,20 @@ void show(const std::string& url, const CommandLine& line) {
   posix_spawn_file_actions_init(&quiet);
   posix_spawn_file_actions_addopen(&quiet, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
   posix_spawn_file_actions_addopen(&quiet, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
+  // A browser that is started by this lives on: it must not keep our port and STATE/control listening after us.
+  posix_spawn_file_actions_addclosefrom_np(&quiet, STDERR_FILENO + 1);
+  // Nor does it inherit which signals we ignore.
+  sigset_t ours;
+  sigemptyset(&ours);
+  for (const int s : {SIGCHLD, SIGPIPE, SIGUSR1}) sigaddset(&ours, s);
+  posix_spawnattr_t attributes;
+  posix_spawnattr_init(&attributes);
+  posix_spawnattr_setsigdefault(&attributes, &ours);
+  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
   pid_t child = 0;
-  if (posix_spawnp(&child, program.c_str(), &quiet, nullptr, argv, environ) != 0)
+  if (posix_spawnp(&child, program.c_str(), &quiet, &attributes, argv, environ) != 0)
     std::fputs("There is no xdg-open here: open the link yourself.\n", stderr);
+  posix_spawnattr_destroy(&attributes);
   posix_spawn_file_actions_destroy(&quiet);
 }
 

@@ -55,7 +55,8 @@ class WhileMailMoves(Browser, Sandbox):
                                                 "target-tls": "none"}), {"go": "/summary"})
         self.assertEqual(c.post("/api/plan", {}), {"go": "/progress"})
         self.until(c, "Nothing is running")
-        self.assertEqual(c.post("/api/start", {}), {"go": "/progress"})
+        self.assertIn("Make the plan anew", c.post("/api/start", {"plan": 99})["html"], "another one than the page showed")
+        self.assertEqual(c.post("/api/start", {"plan": 1}), {"go": "/progress"})
         self.until(c, "Copying")
         times = {p: [] for p in ("/introduction", "/configuration", "/source", "/target", "/summary", "/progress", "/accounts?q=u")}
         for _ in range(15):

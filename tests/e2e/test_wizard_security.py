@@ -238,6 +238,34 @@ print(open("/proc/" + sys.argv[3] + "/cmdline").read())
         self.assertTrue(all(re.fullmatch("[0-9a-f]{64}", t) for t in seen))
         self.assertIn("CRYPTO_memcmp", (ROOT / "pipeline/wizard/gate.cpp").read_text())
 
+    def test_a_browser_inherits_nothing(self):
+        """What is started with the link outlives the wizard: its port and socket must not."""
+        home, bin = self.dir / "nobody", self.dir / "bin"
+        for d in (home, bin):
+            d.mkdir()
+        (bin / "xdg-open").write_text('#!/bin/sh\n{ ls -l /proc/$$/fd; grep SigIgn /proc/$$/status; } >"$HOME/new" && mv "$HOME/new" "$HOME/fds"\n')
+        (bin / "xdg-open").chmod(0o755)
+        who = {}
+        if os.geteuid() == 0:  # a browser is not started as root
+            who = {"user": 65534, "group": 65534, "extra_groups": []}
+            self.dir.chmod(0o755)
+            os.chown(home, 65534, 65534)
+        p = subprocess.Popen([PROGRAM, "wizard", "--state", home / "state"], env=os.environ | {"HOME": str(home), "PATH": f"{bin}:{os.environ['PATH']}"},
+                             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **who)
+        try:
+            until = time.monotonic() + 20
+            while not (home / "fds").exists() and time.monotonic() < until:
+                time.sleep(0.05)
+            has = (home / "fds").read_text()
+        finally:
+            p.terminate()
+            p.wait(20)
+        self.assertIn("/dev/null", has)
+        self.assertNotIn("socket:", has)
+        self.assertNotIn("4d2kms.log", has)
+        ignored = int(re.search(r"SigIgn:\s*([0-9a-f]+)", has)[1], 16)
+        self.assertEqual([s for s in (10, 13, 17) if ignored >> (s - 1) & 1], [])
+
     # ---- S30 ----
 
     def test_every_answer_keeps_other_sites_out(self):
@@ -402,6 +430,44 @@ print(open("/proc/" + sys.argv[3] + "/cmdline").read())
         self.assertIn(b"Could not connect", answers[0])
         self.assertEqual(sum(b"Could not connect" in a for a in answers), 20)
         self.assertIn(b"Wait a minute", answers[-1])
+
+    def test_a_form_that_is_wrong_changes_nothing(self):
+        self.log_in()
+        roster = "address;password\njane@north.example;x\n"
+        upload = {"roster_upload": {"name": "first.csv", "content": roster}}
+        self.assertIn(b"/source", self.ask("POST", "/api/configuration", body=upload).body)
+        upload["roster_upload"]["name"] = "second.csv"
+        self.assertIn(b"notice bad", self.ask("POST", "/api/configuration", body=upload | {"mapping": "{"}).body)
+        page = self.ask("GET", "/configuration").body
+        self.assertIn(b"first.csv", page)
+        self.assertNotIn(b"second.csv", page)
+
+    def test_the_password_goes_to_the_server_it_was_given_for_only(self):
+        self.log_in()
+        to = {"target": "kerio", "target-host": "127.0.0.1", "target-api-port": "1", "target-user": "admin"}
+        self.assertIn(b"Could not connect", self.ask("POST", "/api/target", body=to | {"password": "x"}).body)
+        self.assertIn(b"Could not connect", self.ask("POST", "/api/target", body=to).body, "there it is known")
+        with socket.socket() as other:
+            other.bind(("127.0.0.1", 0))
+            other.listen()
+            other.settimeout(1)
+            there = to | {"target-api-port": str(other.getsockname()[1])}
+            self.assertIn(b"password are needed", self.ask("POST", "/api/target", body=there).body)
+            with self.assertRaises(socket.timeout):
+                other.accept()
+
+    def test_a_master_password_that_is_not_known_any_more_is_not_counted_on(self):
+        file = self.dir / "master"
+        file.write_text("master\n")
+        file.chmod(0o600)
+        kept = self.dir / "state" / "wizard.json"
+        for options, known in ((("--target-master-pass-file", file), True), ((), False)):
+            self.wizard.stop()
+            self.wizard = Wizard(PROGRAM, self.dir / "state", "--files", self.home, *options)
+            self.port, self.cookie = self.wizard.port, None
+            self.log_in()
+            self.assertIn(b"/summary", self.ask("POST", "/api/policies").body)
+            self.assertEqual("target-master-pass-file" in kept.read_text(), known)
 
     def test_no_secret_comes_back_or_is_kept(self):
         self.log_in()
