@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <boost/json.hpp>
+#include <csignal>
 #include <cstdio>
 #include <mutex>
 
@@ -85,6 +86,13 @@ void Terminal::show(const json::object& snapshot, std::chrono::milliseconds now)
     last_line_ = now;
     line(status_line(snapshot));
   }
+}
+
+boost::asio::signal_set stop_signals(boost::asio::io_context& io) {
+  boost::asio::signal_set signals(io, SIGINT, SIGTERM);
+  struct sigaction now {};
+  if (sigaction(SIGHUP, nullptr, &now) == 0 && now.sa_handler != SIG_IGN) signals.add(SIGHUP);
+  return signals;
 }
 
 std::size_t columns(int fd) {

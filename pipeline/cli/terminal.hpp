@@ -1,6 +1,8 @@
 // stderr for people: log lines, and a table of what is going on that stays below them on a terminal.
 #pragma once
 
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
 #include <boost/json/object.hpp>
 #include <chrono>
 #include <cstdio>
@@ -31,6 +33,9 @@ class Terminal {
   std::chrono::milliseconds last_line_{0};
 };
 
+// What asks a process to stop: SIGINT, SIGTERM, and SIGHUP, when the terminal or the line to it is gone. Started under
+// nohup, which ignores SIGHUP, it goes on.
+boost::asio::signal_set stop_signals(boost::asio::io_context& io);
 // What fits on a line of the terminal `fd`.
 std::size_t columns(int fd);
 // Puts `lines` where `drawn` lines stood; how many stand there now.

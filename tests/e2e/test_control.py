@@ -181,6 +181,22 @@ class Control(Sandbox):
         self.assertLess(r["run"]["appended"], r["books"]["inventory"] - done + 1)
         self.expect_clean()
 
+    def test_a_terminal_that_is_gone_stops_it_but_under_nohup(self):
+        run = self.start(*self.slow)
+        self.copying()
+        run.send_signal(signal.SIGHUP)
+        self.ended(run, 130)
+        ignored = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+        try:
+            again = self.start(*self.slow)
+        finally:
+            signal.signal(signal.SIGHUP, ignored)
+        self.copying()
+        again.send_signal(signal.SIGHUP)
+        self.call("tune", "--max-rate", 0)
+        self.ended(again)
+        self.expect_clean()
+
     def test_hostile_clients_change_nothing(self):
         run = self.start(*self.slow)
         self.copying()
