@@ -283,7 +283,8 @@ asio::awaitable<void> tick(Run* run, Terminal* terminal) {
 
 // Takes a run to its end on a fresh event loop, with progress and signals.
 Outcome drive(Run& run, Terminal& terminal, asio::io_context& io, asio::signal_set& usr1) {
-  asio::signal_set signals = stop_signals(io);
+  asio::signal_set signals(io);
+  add_stop_signals(signals);
   std::function<void()> wait = [&] {
     signals.async_wait([&](boost::system::error_code ec, int) {
       if (ec) return;

@@ -88,11 +88,11 @@ void Terminal::show(const json::object& snapshot, std::chrono::milliseconds now)
   }
 }
 
-boost::asio::signal_set stop_signals(boost::asio::io_context& io) {
-  boost::asio::signal_set signals(io, SIGINT, SIGTERM);
+void add_stop_signals(boost::asio::signal_set& signals) {
+  signals.add(SIGINT);
+  signals.add(SIGTERM);
   struct sigaction now {};
   if (sigaction(SIGHUP, nullptr, &now) == 0 && now.sa_handler != SIG_IGN) signals.add(SIGHUP);
-  return signals;
 }
 
 std::size_t columns(int fd) {

@@ -1,7 +1,6 @@
 // stderr for people: log lines, and a table of what is going on that stays below them on a terminal.
 #pragma once
 
-#include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/json/object.hpp>
 #include <chrono>
@@ -35,7 +34,7 @@ class Terminal {
 
 // What asks a process to stop: SIGINT, SIGTERM, and SIGHUP, when the terminal or the line to it is gone. Started under
 // nohup, which ignores SIGHUP, it goes on.
-boost::asio::signal_set stop_signals(boost::asio::io_context& io);
+void add_stop_signals(boost::asio::signal_set& signals);
 // What fits on a line of the terminal `fd`.
 std::size_t columns(int fd);
 // Puts `lines` where `drawn` lines stood; how many stand there now.

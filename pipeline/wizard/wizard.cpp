@@ -937,7 +937,8 @@ int run_wizard(const CommandLine& line) {
   wizard.open(server);
   const ControlServer control(io, line.settings.state, wizard.control([&] { return server.gate().new_link(); }));
   if (!control.problem().empty()) log->warn("There is no control socket ({}).", control.problem());
-  asio::signal_set signals = stop_signals(io);
+  asio::signal_set signals(io);
+  add_stop_signals(signals);
   bool again = false;
   std::function<void()> wait = [&] {
     signals.async_wait([&](boost::system::error_code ec, int) {
