@@ -84,6 +84,7 @@ MUTANTS = {
     "second copies not in the evidence": ("pipeline/verify_stage.cpp", "    read_as(target_e1, d);\n", "", "test_pipeline", "EvidenceOfAMigration.*"),
     "a fingerprint of nothing": ("pipeline/report/report.cpp", "return sum.hex() == says;", "return true;", "test_pipeline", "Report.ItsFingerprintShowsAnyChange"),
     "an account that was not compared passes": ("pipeline/report/evidence.cpp", 'now->problems.push_back(address + ', "(void)(address + ", "test_pipeline", "Evidence.WhatCannotBeCompared*"),
+    "an account that is not in the report passes": ("pipeline/report/evidence.cpp", "if (!compared.contains(address))", "if (false)", "test_pipeline", "Evidence.WhatCannotBeCompared*"),
     "a side that was not read whole has evidence": ("pipeline/report/evidence.cpp", "      whole_ = false;\n", "", "test_pipeline", "Evidence.OfWhatWasNotReadWhole*"),
 }
 

@@ -205,7 +205,7 @@ void compare_with_report(const json::object& report, const std::function<bool(co
   // A report of some accounts says nothing about the others.
   for (const auto& [address, ignored] : there)
     if (!compared.contains(address))
-      now->problems.push_back(address + " is not in the report: it could not be compared");
+      now->problems.push_back(fmt::format("{} is not in the report: it could not be compared", address));
 }
 
 }  // namespace pipeline
