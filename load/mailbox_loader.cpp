@@ -805,7 +805,7 @@ asio::awaitable<void> MailboxLoader::send(std::vector<Outgoing> items) {
 // Waits where a limit asks for it; false: asked to stop meanwhile. Before the intent: what waits has none on record.
 asio::awaitable<bool> MailboxLoader::may_send(base::Octets octets) {
   if (context_.gate == nullptr || context_.gate->try_pass(octets)) co_return true;
-  co_await flush();  // a kill during a long wait must not cost the answers of the window before
+  co_await flush(Synced::now);  // a power cut during a long wait must not cost the answers of the window before
   const bool may = co_await context_.gate->wait(octets);
   if (!may) co_return false;
   const auto session = co_await alone();
@@ -1267,12 +1267,13 @@ asio::awaitable<void> MailboxLoader::quarantine_large(MessageRow row, std::strin
   ++context_.counters.settled;
 }
 
-asio::awaitable<void> MailboxLoader::flush() {
+asio::awaitable<void> MailboxLoader::flush(Synced synced) {
   if (outcomes_.empty()) co_return;
   auto outcomes = std::exchange(outcomes_, {});
   const auto validity = opened_.uid_validity;
   auto commit = [outcomes, validity](Db& db) { state::commit_window(db, validity, outcomes, {}); };
-  co_await context_.store.run_in_order(std::move(commit));
+  if (synced == Synced::now) co_await context_.store.run(std::move(commit));
+  else co_await context_.store.run_in_order(std::move(commit));
   bound_now_.clear();
 }
 

@@ -177,7 +177,8 @@ class MailboxLoader {
   boost::asio::awaitable<void> quarantine(state::MessageRow row, std::string reason, std::string words,
                                           std::string_view octets);
   boost::asio::awaitable<void> quarantine_large(state::MessageRow row, std::string reason, std::string words);
-  boost::asio::awaitable<void> flush();
+  enum class Synced : std::uint8_t { with_the_next, now };
+  boost::asio::awaitable<void> flush(Synced synced = Synced::with_the_next);
   boost::asio::awaitable<void> sweep();
   boost::asio::awaitable<void> find_elsewhere(std::vector<state::MessageRow> lost);
   boost::asio::awaitable<void> finish();
