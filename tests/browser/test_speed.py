@@ -8,6 +8,8 @@ from wizard import Wizard
 import support
 
 ACCOUNTS = 20000
+# A build with sanitizers answers several times later, and those figures say nothing about the program.
+SLACK = 4 if "ASAN_OPTIONS" in os.environ else 1
 
 
 class Client:
@@ -67,7 +69,7 @@ class WhileMailMoves(Browser, Sandbox):
         print({p: f"median {statistics.median(t):.1f} ms, worst {max(t):.1f} ms" for p, t in times.items()})
         for path, t in times.items():
             # This machine does other things as well: one answer in ten may be late.
-            self.assertLess(sorted(t)[int(len(t) * 0.9) - 1], 50, path)
+            self.assertLess(sorted(t)[int(len(t) * 0.9) - 1], 50 * SLACK, path)
 
     def until(self, c, text, seconds=120):
         end = time.monotonic() + seconds
@@ -118,12 +120,12 @@ class ManyAccounts(Browser, unittest.TestCase):
                            ["filter", "filter", "user0123", "of 10"], ["look", "6-progress-many"], shots=True)["values"]
         fragment = statistics.median(c.milliseconds("/accounts?q=user0123") for _ in range(15))
         print({**seen, "/accounts": fragment, "/progress": c.milliseconds("/progress")})
-        self.assertLess(seen["progress"], 1000)
-        self.assertLess(seen["filter"], 200)
-        self.assertLess(fragment, 50)
+        self.assertLess(seen["progress"], 1000 * SLACK)
+        self.assertLess(seen["filter"], 200 * SLACK)
+        self.assertLess(fragment, 50 * SLACK)
         share = self.cost_of_watching(w)
         print(f"watching costs {share:.2%} of a core")
-        self.assertLess(share, 0.02)
+        self.assertLess(share, 0.02 * SLACK)
         w.kill()
         self.plan_of_all()
         w = self.wizard()
@@ -131,8 +133,8 @@ class ManyAccounts(Browser, unittest.TestCase):
         seen = self.person(w.another_link(), ["open", "/summary"], ["text", ".pager", "20,000"], ["paint", "summary", "/summary"],
                            ["filter", "filter", "user0123", "of 10"], ["look", "5-summary-many"], shots=True)["values"]
         print({**seen, "/summary": c.milliseconds("/summary")})
-        self.assertLess(seen["summary"], 1000)
-        self.assertLess(seen["filter"], 200)
+        self.assertLess(seen["summary"], 1000 * SLACK)
+        self.assertLess(seen["filter"], 200 * SLACK)
 
     def cost_of_watching(self, w, seconds=5):
         """Of a core, while one page is open: the servers say nothing, so that all the rest stands still."""
