@@ -1,8 +1,8 @@
 #!/bin/sh
 # Installs what is needed (Debian 12, as root), builds, and runs every test: unit tests, protocol scripts, the contract against
 # a model server, the crash sweep, the simulator, power cuts, mutants, and the end-to-end tests on private Dovecots, Cyrus and
-# Courier, all of it under AddressSanitizer and UndefinedBehaviorSanitizer with warnings as errors. About forty minutes
-# on two cores.
+# Courier, and the wizard in a real Chromium, all of it under AddressSanitizer and UndefinedBehaviorSanitizer with warnings
+# as errors. Under an hour on two cores.
 #
 #   tests/run.sh [ctest options]          e.g.  tests/run.sh -L unit
 #   MAIL_CORPUS=DIR tests/run.sh          also moves the real mail (*.eml) in DIR
