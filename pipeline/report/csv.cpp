@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <array>
 #include <map>
 #include <set>
 
@@ -139,19 +140,18 @@ void mailboxes_csv(const json::object& report, std::ostream& out) {
 
 void messages_csv(const json::object& report, state::Db* ledger, std::ostream& out) {
   head(out, {"account", "mailbox", "uid", "target_uid", "octets", "date", "state", "kind", "detail"}, {}, false);
+  const auto line = [&out](const std::string& account, const std::string& mailbox,
+                           const std::array<std::uint64_t, 3>& numbers, const std::array<std::string, 4>& words) {
+    Line l(out);
+    l.text(account).text(mailbox);
+    for (const auto n : numbers) l.number(n);
+    for (const auto& w : words) l.text(w);
+  };
   if (ledger == nullptr) {
     for (const auto& v : list(report, "messages")) {
       const auto& m = v.as_object();
-      Line(out)
-          .text(word(m, "account"))
-          .text(word(m, "mailbox"))
-          .number(number(m, "uid"))
-          .number(number(m, "target_uid"))
-          .number(number(m, "octets"))
-          .text(word(m, "date"))
-          .text(word(m, "state"))
-          .text(word(m, "kind"))
-          .text(word(m, "detail"));
+      line(word(m, "account"), word(m, "mailbox"), {number(m, "uid"), number(m, "target_uid"), number(m, "octets")},
+           {word(m, "date"), word(m, "state"), word(m, "kind"), word(m, "detail")});
     }
     return;
   }
@@ -164,16 +164,9 @@ void messages_csv(const json::object& report, state::Db* ledger, std::ostream& o
   const auto write = [&](const state::NotedMessage& n) {
     const auto it = names.find(n.mailbox.value);
     if (it == names.end()) return;
-    Line(out)
-        .text(it->second.first)
-        .text(it->second.second)
-        .number(n.uid.value)
-        .number(n.target_uid.value)
-        .number(n.size)
-        .text(n.date ? imap::format_date_time(*n.date) : std::string())
-        .text(state::name_of(n.state))
-        .text(base::printable(n.kind))
-        .text(base::printable(n.detail));
+    line(it->second.first, it->second.second, {n.uid.value, n.target_uid.value, n.size},
+         {n.date ? imap::format_date_time(*n.date) : std::string(), state::name_of(n.state), base::printable(n.kind),
+          base::printable(n.detail)});
   };
   state::each_noted_message(*ledger, write);
   state::each_pending_message(*ledger, write);
@@ -181,28 +174,28 @@ void messages_csv(const json::object& report, state::Db* ledger, std::ostream& o
 
 void differences_csv(const json::object& report, const VerifyResult* verified, std::ostream& out) {
   head(out, {"account", "mailbox", "source_uid", "target_uid", "kind", "detail", "explained"}, {}, false);
+  const auto line = [&out](const std::string& account, const std::string& mailbox, std::uint64_t source_uid,
+                           std::uint64_t target_uid, const std::string& kind, const std::string& detail,
+                           bool explained) {
+    Line(out)
+        .text(account)
+        .text(mailbox)
+        .number(source_uid)
+        .number(target_uid)
+        .text(kind)
+        .text(detail)
+        .text(explained ? "yes" : "no");
+  };
   if (verified != nullptr) {
     for (const auto& d : verified->differences)
-      Line(out)
-          .text(base::printable(d.account))
-          .text(base::printable(d.mailbox))
-          .number(d.source_uid.value)
-          .number(d.target_uid.value)
-          .text(base::printable(d.kind))
-          .text(base::printable(d.detail))
-          .text(d.explained ? "yes" : "no");
+      line(base::printable(d.account), base::printable(d.mailbox), d.source_uid.value, d.target_uid.value,
+           base::printable(d.kind), base::printable(d.detail), d.explained);
     return;
   }
   for (const auto& v : list(report, "differences")) {
     const auto& d = v.as_object();
-    Line(out)
-        .text(word(d, "account"))
-        .text(word(d, "mailbox"))
-        .number(number(d, "source_uid"))
-        .number(number(d, "target_uid"))
-        .text(word(d, "kind"))
-        .text(word(d, "detail"))
-        .text(d.at("explained").as_bool() ? "yes" : "no");
+    line(word(d, "account"), word(d, "mailbox"), number(d, "source_uid"), number(d, "target_uid"), word(d, "kind"),
+         word(d, "detail"), d.at("explained").as_bool());
   }
 }
 

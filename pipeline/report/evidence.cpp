@@ -1,7 +1,6 @@
 #include "pipeline/report/evidence.hpp"
 
 #include <fmt/format.h>
-#include <openssl/evp.h>
 
 #include <algorithm>
 #include <boost/json.hpp>

@@ -29,30 +29,7 @@ std::vector<std::string> option_list(const Options& options, std::string_view na
 
 namespace {
 
-// Of people and servers, for HTML: no control characters, no markup.
-std::string h(std::string_view text) {
-  std::string out;
-  for (const char c : base::printable(text)) switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      case '\'':
-        out += "&#39;";
-        break;
-      default:
-        out += c;
-    }
-  return out;
-}
+std::string h(std::string_view text) { return base::html(text); }  // of people and servers
 
 // Several lines: each of them.
 std::string h_lines(std::string_view text) {
