@@ -802,12 +802,14 @@ asio::awaitable<void> MailboxLoader::send(std::vector<Outgoing> items) {
   co_await send_window(std::move(window));
 }
 
-// Waits where a limit asks for it; false: asked to stop meanwhile. Before the intent: what waits has none on record.
+// Waits where a limit asks for it; false: asked to stop meanwhile, and from then on, so that what was to follow does
+// not overtake what stays behind. Before the intent: what waits has none on record.
 asio::awaitable<bool> MailboxLoader::may_send(base::Octets octets) {
+  if (held_back_) co_return false;
   if (context_.gate == nullptr || context_.gate->try_pass(octets)) co_return true;
   co_await flush(Synced::now);  // a power cut during a long wait must not cost the answers of the window before
-  const bool may = co_await context_.gate->wait(octets);
-  if (!may) co_return false;
+  held_back_ = !co_await context_.gate->wait(octets);
+  if (held_back_) co_return false;
   const auto session = co_await alone();
   co_await context_.target.noop();  // a server that hung up meanwhile is noticed now, with nothing in doubt
   co_return true;

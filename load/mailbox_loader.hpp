@@ -214,7 +214,8 @@ class MailboxLoader {
   std::set<std::int64_t> acked_now_;  // acknowledged in this run without a UID: counted once
   bool acked_ = false;                // some OK came without a UID we can use
   int refused_in_a_row_ = 0;
-  bool resent_ = false;  // something was sent a second time
+  bool held_back_ = false;  // asked to stop while a window waited
+  bool resent_ = false;     // something was sent a second time
   std::vector<state::MessageRow> vanished_, empty_, unreadable_, large_later_;
   std::set<Rule> refused_kinds_;  // kinds of content this target has refused: such messages go alone
 };

@@ -26,6 +26,7 @@ MUTANTS = {
                                            "Contract.LostAnswerIsLookedAtAndNotSentAgain"),
     "intent not synced before sending": (LOADER, "    co_await context_.store.run(std::move(commit));\n    bound_now_.clear();\n  }\n  ++context_", "    co_await context_.store.run_in_order(std::move(commit));\n    bound_now_.clear();\n  }\n  ++context_",
                                          "test_pipeline", "*PowerLossInAMigration.BeforeAny*"),
+    "what waits overtaken after a stop": (LOADER, "  if (held_back_) co_return false;\n  if (context_", "  if (context_", "test_load", "Gate.AStopWhile*"),
     "no settle": (STAGE, "co_await clock_.sleep(settle);", "", "test_load", "Contract.CopiesThatShowOnlyAfterTheSettleBeganAreFound"),
     "no late sweep": (LOADER, "  co_await sweep();", "", "test_load", "Contract.ZombieThatOutlivesTheSettleIsSweptAndReported"),
     "blind retry after NO": (LOADER, "  if (!proven) {", "  if (proven) {", "test_load", "Contract.LaterLiteral*:Contract.RefusedMultiappend*"),

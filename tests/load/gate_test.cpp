@@ -54,4 +54,33 @@ TEST(Gate, NothingIsSentInQuietHoursAndAllOfItAfterwards) {
   w.expect_in_order();
 }
 
+// A window that was held back because of a stop must not be overtaken by what was to follow it.
+TEST(Gate, AStopWhileAWindowWaitsKeepsTheOrder) {
+  for (int moment = 1; moment < 40; ++moment) {
+    World w;
+    std::vector<std::string> want;
+    for (int i = 0; i < 40; ++i) {
+      const bool refused = i % 7 == 3;
+      w.source.put(World::kUser, "INBOX",
+                   mail((refused ? "virus " : "m") + std::to_string(i), std::string(3000, 'x') + "\r\n"));
+      if (!refused) want.push_back(w.source.bodies(World::kUser, "INBOX").back());
+    }
+    w.target.quirks.refuse = [](const ModelMessage& m) -> std::optional<std::string> {
+      if (m.octets.find("virus") != std::string::npos) return "NO [CANNOT] virus found";
+      return std::nullopt;
+    };
+    w.settings.tuning.max_rate = 20000;
+    int slept = 0;
+    w.clock.on_sleep = [&] {
+      if (++slept == moment && w.stop) w.stop();
+    };
+    w.run();
+    w.clock.on_sleep = {};
+    w.settings.tuning.max_rate = 0;
+    w.run();
+    EXPECT_EQ(w.target.bodies(World::kUser, "INBOX"), want) << "stopped at moment " << moment;
+    w.expect_in_order();
+  }
+}
+
 }  // namespace

@@ -95,6 +95,7 @@ World::Ran World::run(const std::string& command, std::uint64_t die_at) {
   try {
     state::Store store(settings.state, state::Store::Mode::create);
     pipeline::Migration m(settings, store, dialer, clock, log);
+    stop = [&m] { m.stop(); };
     m.read_configuration();
     m.check_servers();
     m.set_run(state::begin_run(store.db(), command, std::nullopt, clock.unix_seconds()));
@@ -119,6 +120,7 @@ World::Ran World::run(const std::string& command, std::uint64_t die_at) {
     ran.error = f.error.text;
     ran.exit = static_cast<int>(f.error.exit);
   }
+  stop = {};
   return ran;
 }
 

@@ -60,6 +60,7 @@ class World {
   // The moment of death: what is done afterwards, in unwinding and closing, a real process would not have done.
   std::function<void()> on_death;
   void lose_state();
+  std::function<void()> stop;  // asks the run that is under way to stop, as its person does
 
   // The books are closed, no invariant is broken, no server was talked to wrongly.
   void expect_in_order();
