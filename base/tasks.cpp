@@ -48,4 +48,18 @@ void SharedLock::release() {
   changed_.notify();
 }
 
+asio::awaitable<Budget::Hold> Budget::take(std::uint64_t amount) {
+  const auto mine = next_++;
+  while (mine != serving_ || (taken_ > 0 && taken_ + amount > all_)) co_await changed_.wait();
+  ++serving_;
+  taken_ += amount;
+  changed_.notify();  // there may be enough for the next
+  co_return Hold(*this, amount);
+}
+
+void Budget::give_back(std::uint64_t amount) {
+  taken_ -= amount;
+  changed_.notify();
+}
+
 }  // namespace base

@@ -52,4 +52,39 @@ class SharedLock {
   Wake changed_;
 };
 
+// So much of something for all together. First come, first served; one who wants more than there is gets it when nobody
+// else has any.
+class Budget {
+ public:
+  explicit Budget(std::uint64_t all) : all_(all) {}
+  Budget(const Budget&) = delete;
+  Budget& operator=(const Budget&) = delete;
+  class [[nodiscard]] Hold {
+   public:
+    Hold() = default;
+    Hold(Budget& budget, std::uint64_t amount) : budget_(&budget), amount_(amount) {}
+    Hold(Hold&& other) noexcept : budget_(std::exchange(other.budget_, nullptr)), amount_(other.amount_) {}
+    Hold& operator=(Hold&& other) noexcept {
+      std::swap(budget_, other.budget_);
+      std::swap(amount_, other.amount_);
+      return *this;
+    }
+    ~Hold() {
+      if (budget_ != nullptr) budget_->give_back(amount_);
+    }
+
+   private:
+    Budget* budget_ = nullptr;
+    std::uint64_t amount_ = 0;
+  };
+  boost::asio::awaitable<Hold> take(std::uint64_t amount);
+  std::uint64_t taken() const { return taken_; }
+
+ private:
+  void give_back(std::uint64_t amount);
+  std::uint64_t all_, taken_ = 0;
+  std::uint64_t next_ = 0, serving_ = 0;  // tickets
+  Wake changed_;
+};
+
 }  // namespace base

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <deque>
 #include <set>
 
 #include "base/text.hpp"
@@ -90,10 +91,58 @@ asio::awaitable<base::Result<std::uint64_t>> read_mailbox(imap::Session& session
   }
 }
 
+// One mailbox of several that are read together.
+struct Together {
+  state::MailboxRow* row;
+  Listing listing;
+  base::Uid last;
+};
+
+asio::awaitable<void> take_together(Together* t, imap::Opened opened, std::vector<imap::Envelope> some) {
+  if (!opened.uid_validity || opened.uid_not_sticky) co_return;
+  t->listing.validity = opened.uid_validity;
+  t->listing.begun = t->row->uid_validity == opened.uid_validity;
+  t->last = some.back().uid;
+  co_await take(&t->listing, std::move(some));
+  if (t->listing.begun) t->row->uid_validity = opened.uid_validity;
+}
+
+asio::awaitable<void> end_together(Together* t, imap::Opened opened, std::uint64_t count, std::uint64_t* read,
+                                   std::set<std::int64_t>* complete) {
+  const bool whole = opened.uid_validity && !opened.uid_not_sticky && count == opened.exists &&
+                     (count == 0 || t->last < opened.uid_next);
+  if (!whole) co_return;
+  t->listing.validity = opened.uid_validity;
+  t->listing.begun = t->row->uid_validity == opened.uid_validity;
+  co_await write(&t->listing, state::InventoryEnd{opened.uid_next, opened.exists, opened.highest_modseq});
+  *read += count;
+  complete->insert(t->row->id.value);
+}
+
+// Without waiting for one mailbox's answers before the next is asked for.
+asio::awaitable<void> read_together(imap::Session* session, state::Store* store, std::vector<state::MailboxRow>* rows,
+                                    InventoryResult* result, std::set<std::int64_t>* complete) {
+  std::deque<Together> all;
+  std::vector<imap::MailboxToList> to_list;
+  for (auto& m : *rows) {
+    Together* t = &all.emplace_back(Together{&m, Listing{*store, m.id, {}, false, {}}, {}});
+    to_list.push_back({m.wire,
+                       [t](const imap::Opened& opened, std::vector<imap::Envelope> some) {
+                         return take_together(t, opened, std::move(some));
+                       },
+                       [t, result, complete](const imap::Opened& opened, std::uint64_t count) {
+                         return end_together(t, opened, count, &result->messages_read, complete);
+                       }});
+  }
+  co_await imap::list_mailboxes(*session, std::move(to_list), has_modseq(*session),
+                                "(UID FLAGS INTERNALDATE RFC822.SIZE)", kChunk);
+}
+
 }  // namespace
 
 asio::awaitable<std::vector<state::FoundMailbox>> find_mailboxes(imap::Session& session, std::string& prefix) {
-  const auto spaces = co_await session.namespaces();
+  const auto listing = co_await session.listing();
+  const auto& spaces = listing.namespaces;
   prefix = spaces.personal.empty() ? std::string() : spaces.personal.front().prefix;
   const auto not_own = [&](const std::string& name) {
     for (const auto* group : {&spaces.others, &spaces.shared})
@@ -105,12 +154,12 @@ asio::awaitable<std::vector<state::FoundMailbox>> find_mailboxes(imap::Session& 
     return false;
   };
   std::set<std::string> subscribed;
-  for (const auto& s : co_await session.lsub())
+  for (const auto& s : listing.subscribed)
     if (std::find(s.attributes.begin(), s.attributes.end(), "\\noselect") == s.attributes.end())
       subscribed.insert(base::iequals(s.name, "INBOX") ? "INBOX" : s.name);
   std::vector<state::FoundMailbox> out;
   std::set<std::string> seen;
-  for (auto& item : co_await session.list()) {
+  for (const auto& item : listing.mailboxes) {
     state::FoundMailbox m;
     m.wire = base::iequals(item.name, "INBOX") ? "INBOX" : item.name;
     if (!seen.insert(m.wire).second) continue;  // a loop in LIST, or INBOX twice
@@ -129,7 +178,7 @@ asio::awaitable<std::vector<state::FoundMailbox>> find_mailboxes(imap::Session& 
 }
 
 asio::awaitable<InventoryResult> inventory(imap::Session& session, state::Store& store, state::AccountId account,
-                                           bool pipelined, std::string& prefix) {
+                                           std::string& prefix) {
   InventoryResult result;
   const auto found = co_await find_mailboxes(session, prefix);
   auto save = [account, found](Db& db) {
@@ -140,14 +189,13 @@ asio::awaitable<InventoryResult> inventory(imap::Session& session, state::Store&
   const bool modseq = has_modseq(session);
   // Those inventoried before are asked for what has changed, all in one go.
   std::vector<std::string> known;
-  std::vector<state::MailboxRow> read;
   for (const auto& m : rows) {
     if (!m.present || !m.excluded.empty()) continue;
     ++result.mailboxes;
     if (m.complete && modseq && m.modseq) known.push_back(m.wire);
   }
   std::set<std::string> unchanged;
-  const auto statuses = co_await session.statuses(known, true, pipelined);
+  const auto statuses = co_await session.statuses(known, true);
   for (std::size_t i = 0; i < known.size(); ++i) {
     if (!statuses[i]) continue;
     const auto& s = *statuses[i];
@@ -156,12 +204,17 @@ asio::awaitable<InventoryResult> inventory(imap::Session& session, state::Store&
           s.messages == m.messages && s.highest_modseq == m.modseq.value)
         unchanged.insert(m.wire);
   }
+  std::vector<state::MailboxRow> changed;
   for (const auto& m : rows) {
     if (!m.present || !m.excluded.empty()) continue;
-    if (unchanged.contains(m.wire)) {
-      ++result.unchanged;
-      continue;
-    }
+    if (unchanged.contains(m.wire)) ++result.unchanged;
+    else changed.push_back(m);
+  }
+  std::set<std::int64_t> complete;
+  if (session.pipelines()) co_await read_together(&session, &store, &changed, &result, &complete);
+  // One by one what was not to be had in one go, or could not be believed.
+  for (const auto& m : changed) {
+    if (complete.contains(m.id.value)) continue;
     const auto count = co_await read_mailbox(session, store, m);
     if (count) {
       result.messages_read += *count;

@@ -20,7 +20,7 @@ struct InventoryResult {
 
 // `prefix`: set to that of the personal namespace ("INBOX." or empty). Throws base::Failed for what ends the session.
 boost::asio::awaitable<InventoryResult> inventory(imap::Session& session, state::Store& store, state::AccountId account,
-                                                  bool pipelined, std::string& prefix);
+                                                  std::string& prefix);
 
 // The mailboxes as LIST and LSUB show them, with those set aside that hold no messages of the user's own.
 boost::asio::awaitable<std::vector<state::FoundMailbox>> find_mailboxes(imap::Session& session, std::string& prefix);

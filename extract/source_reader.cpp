@@ -13,22 +13,42 @@ using base::Remedy;
 using base::Scope;
 using base::Uid;
 
-asio::awaitable<base::Result<void>> SourceReader::open(state::MailboxRow mailbox) {
-  mailbox_ = std::move(mailbox);
+// Nothing is believed of a mailbox that is not the one whose UIDs are in the ledger.
+base::Result<void> SourceReader::is_as_inventoried(const base::Result<imap::Opened>& opened) const {
   const std::string name = base::printable(mailbox_.name);
-  auto opened = co_await session_.examine(mailbox_.wire);
   if (!opened)
-    co_return base::fail(Scope::mailbox, Remedy::skip,
-                         fmt::format("Could not open \"{}\" at the source ({}): {}. Its messages stay pending.", name,
-                                     session_.who(), opened.error().text));
+    return base::fail(Scope::mailbox, Remedy::skip,
+                      fmt::format("Could not open \"{}\" at the source ({}): {}. Its messages stay pending.", name,
+                                  session_.who(), opened.error().text));
   if (opened->uid_validity != mailbox_.uid_validity)
-    co_return base::fail(
+    return base::fail(
         Scope::mailbox, Remedy::skip,
         fmt::format(
             "\"{}\" at the source ({}) is no longer the mailbox that was inventoried: its UIDVALIDITY is {}, not {}. "
             "Nothing was copied from it; run again to take a new inventory.",
             name, session_.who(), opened->uid_validity.value, mailbox_.uid_validity.value));
-  co_return base::Result<void>{};
+  return base::Result<void>{};
+}
+
+asio::awaitable<base::Result<void>> SourceReader::open(state::MailboxRow mailbox) {
+  mailbox_ = std::move(mailbox);
+  const auto opened = co_await session_.examine(mailbox_.wire);
+  co_return is_as_inventoried(opened);
+}
+
+asio::awaitable<base::Result<std::vector<imap::ReadMessage>>> SourceReader::open_and_read(state::MailboxRow mailbox,
+                                                                                          std::vector<Uid> uids) {
+  mailbox_ = std::move(mailbox);
+  auto read = co_await imap::open_and_read(session_, mailbox_.wire, uids, imap::Keep::octets,
+                                           base::Fingerprinter::E1x::if_8bit);
+  // Refused, or opened without all that is needed: in single steps it may go, or tell why not.
+  if (!read.opened) {
+    auto opened = co_await open(mailbox_);
+    if (!opened) co_return tl::unexpected(std::move(opened).error());
+    co_return co_await this->read(std::move(uids));
+  }
+  if (auto is = is_as_inventoried(read.opened); !is) co_return tl::unexpected(std::move(is).error());
+  co_return std::move(read.messages);
 }
 
 void SourceReader::expect_open() const {

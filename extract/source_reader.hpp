@@ -19,6 +19,9 @@ class SourceReader {
       : session_(session), open_session_(std::move(open_session)) {}
 
   boost::asio::awaitable<base::Result<void>> open(state::MailboxRow mailbox);
+  // open() and read(), in one round trip where the server takes commands without waiting for each answer.
+  boost::asio::awaitable<base::Result<std::vector<imap::ReadMessage>>> open_and_read(state::MailboxRow mailbox,
+                                                                                     std::vector<base::Uid> uids);
   bool is_open(const state::MailboxRow& mailbox) const {
     return mailbox_.id == mailbox.id && mailbox_.uid_validity == mailbox.uid_validity &&
            session_.open_mailbox() == mailbox.wire;
@@ -34,6 +37,7 @@ class SourceReader {
   boost::asio::awaitable<base::Result<std::vector<base::Uid>>> list(imap::Session& session);
   // A UID means nothing outside its mailbox: throws if the session stands in another one.
   void expect_open() const;
+  base::Result<void> is_as_inventoried(const base::Result<imap::Opened>& opened) const;
   imap::Session& session_;
   OpenSession open_session_;
   state::MailboxRow mailbox_;

@@ -569,48 +569,54 @@ asio::awaitable<void> MailboxLoader::copy() {
   if (!context_.stopping()) co_await finish();
 }
 
-asio::awaitable<void> MailboxLoader::read_next(std::vector<MessageRow>* rows, std::vector<imap::ReadMessage>* bodies) {
-  rows->clear();
-  bodies->clear();
+// Beside the budget: few, and one at a time.
+MailboxLoader::Window MailboxLoader::one_message(const MessageRow& row, std::vector<imap::ReadMessage> body) {
+  Window window;
+  window.rows.push_back(row);
+  window.bodies = std::move(body);
+  return window;
+}
+
+asio::awaitable<void> MailboxLoader::read_next(Window* window) {
+  *window = Window{};
   if (context_.stopping()) co_return;
   const state::MailboxId id = mailbox_.id;
   const auto validity = mailbox_.uid_validity;
   const Uid after = after_;
-  auto query = [id, validity, after](Db& db) {
-    return state::listed(db, id, validity, after, static_cast<int>(imap::kWindowMessages));
+  auto query = [id, validity, after, most = context_.window_size.messages()](Db& db) {
+    return state::listed(db, id, validity, after, static_cast<int>(most));
   };
   auto next = co_await context_.store.run(std::move(query));
   base::Octets octets = 0;
   std::vector<Uid> uids;
   for (auto& r : next) {
     const bool large = r.size > imap::Limits{}.inline_literal;
-    if (!rows->empty() && (large || octets + r.size > imap::kWindowOctets)) break;
+    if (!window->rows.empty() && (large || octets + r.size > WindowSize::kOctets)) break;
     octets += r.size;
     after_ = r.uid;
     uids.push_back(r.uid);
-    rows->push_back(std::move(r));
+    window->rows.push_back(std::move(r));
     if (large) co_return;  // alone, and streamed when its turn comes
   }
-  if (!uids.empty()) *bodies = co_await context_.source.read(mailbox_, std::move(uids));
+  if (uids.empty()) co_return;
+  window->hold = co_await context_.in_flight.take(octets);
+  window->bodies = co_await context_.source.read(mailbox_, std::move(uids));
 }
 
 asio::awaitable<void> MailboxLoader::copy_listed() {
-  std::vector<MessageRow> rows, next_rows;
-  std::vector<imap::ReadMessage> bodies, next_bodies;
-  co_await read_next(&rows, &bodies);
-  while (!rows.empty()) {
-    if (bodies.empty()) {
-      co_await copy_large(std::move(rows.front()));
-      co_await read_next(&rows, &bodies);
+  Window window, next;
+  co_await read_next(&window);
+  while (!window.rows.empty()) {
+    if (window.bodies.empty()) {
+      co_await copy_large(std::move(window.rows.front()));
+      co_await read_next(&window);
       continue;
     }
     // The next window is read from the source while this one goes to the target.
-    const auto ended =
-        co_await base::run_both(process(std::move(rows), std::move(bodies)), read_next(&next_rows, &next_bodies));
+    const auto ended = co_await base::run_both(process(std::move(window)), read_next(&next));
     if (ended.first) std::rethrow_exception(ended.first);
     if (ended.second) std::rethrow_exception(ended.second);
-    rows = std::move(next_rows);
-    bodies = std::move(next_bodies);
+    window = std::move(next);
   }
 }
 
@@ -750,11 +756,12 @@ std::string MailboxLoader::limit_words() const {
   return fmt::format("APPENDLIMIT={}", context_.target.append_limit().value_or(0));
 }
 
-asio::awaitable<void> MailboxLoader::process(std::vector<MessageRow> rows, std::vector<imap::ReadMessage> bodies) {
+asio::awaitable<void> MailboxLoader::process(Window window) {
+  const auto hold = std::move(window.hold);  // until all of it has been answered for
   std::vector<Outgoing> items;
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    auto& row = rows[i];
-    auto& body = bodies[i];
+  for (std::size_t i = 0; i < window.rows.size(); ++i) {
+    auto& row = window.rows[i];
+    auto& body = window.bodies[i];
     if (set_aside(row, body.found)) continue;
     if (co_await left_out_by_policy(row)) continue;
     if (co_await settled_by_content(row, body.print, body.octets)) continue;
@@ -806,9 +813,9 @@ asio::awaitable<void> MailboxLoader::send(std::vector<Outgoing> items) {
 // not overtake what stays behind. Before the intent: what waits has none on record.
 asio::awaitable<bool> MailboxLoader::may_send(base::Octets octets) {
   if (held_back_) co_return false;
-  if (context_.gate == nullptr || context_.gate->try_pass(octets)) co_return true;
+  if (context_.gate.try_pass(octets)) co_return true;
   co_await flush(Synced::now);  // a power cut during a long wait must not cost the answers of the window before
-  held_back_ = !co_await context_.gate->wait(octets);
+  held_back_ = !co_await context_.gate.wait(octets);
   if (held_back_) co_return false;
   const auto session = co_await alone();
   co_await context_.target.noop();  // a server that hung up meanwhile is noticed now, with nothing in doubt
@@ -846,7 +853,9 @@ asio::awaitable<void> MailboxLoader::send_window(std::vector<Outgoing> items) {
   else if (!alone_) shared = co_await context_.target_use.alone();
   if (multi) answers.push_back(co_await context_.target.append_multi(mailbox_.target_wire, append));
   else answers = co_await context_.target.append_each(mailbox_.target_wire, append);
-  context_.slowest_append = std::max(context_.slowest_append, context_.clock.now() - started);
+  const auto took = context_.clock.now() - started;
+  context_.slowest_append = std::max(context_.slowest_append, took);
+  context_.window_size.took(took, items.size());
   shared = {};
 
   if (multi) {
@@ -1077,7 +1086,7 @@ class MailboxLoader::LargeAppend final : public imap::BodyReceiver {
     co_return !refusal;
   }
   asio::awaitable<void> chunk(std::string_view octets) override {
-    if (auto* gate = loader_.context_.gate) co_await gate->more(octets.size());
+    co_await loader_.context_.gate.more(octets.size());
     co_await loader_.context_.target.append_write(octets);
   }
 
@@ -1205,8 +1214,7 @@ asio::awaitable<void> MailboxLoader::copy_left_over() {
     auto again = co_await context_.source.read(mailbox_, std::vector<Uid>(1, row.uid));
     if (again.front().found == imap::BodyFound::empty) co_await quarantine(row, "the message has no octets", "", "");
     else if (again.front().found == imap::BodyFound::too_large) co_await copy_large(std::move(row));
-    else if (again.front().found == imap::BodyFound::whole)
-      co_await process(std::vector<MessageRow>(1, row), std::move(again));
+    else if (again.front().found == imap::BodyFound::whole) co_await process(one_message(row, std::move(again)));
     else vanished_.push_back(row);
   }
   for (auto& row : std::exchange(unreadable_, {})) {
@@ -1222,7 +1230,7 @@ asio::awaitable<void> MailboxLoader::copy_left_over() {
     } else {
       std::vector<imap::ReadMessage> one;
       one.push_back(std::move(again));
-      co_await process(std::vector<MessageRow>(1, row), std::move(one));
+      co_await process(one_message(row, std::move(one)));
     }
   }
   if (vanished_.empty()) co_return;
@@ -1233,8 +1241,7 @@ asio::awaitable<void> MailboxLoader::copy_left_over() {
   for (const auto& row : std::exchange(vanished_, {})) {
     if (std::find(absent->begin(), absent->end(), row.uid) == absent->end()) {
       auto again = co_await context_.source.read(mailbox_, std::vector<Uid>(1, row.uid));
-      if (again.front().found == imap::BodyFound::whole)
-        co_await process(std::vector<MessageRow>(1, row), std::move(again));
+      if (again.front().found == imap::BodyFound::whole) co_await process(one_message(row, std::move(again)));
       else if (again.front().found == imap::BodyFound::too_large) co_await copy_large(row);
       else co_await quarantine(row, "the source lists it and gives out no octets of it", again.front().words, "");
       continue;

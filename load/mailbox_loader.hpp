@@ -27,6 +27,7 @@
 #include "load/body_source.hpp"
 #include "load/gate.hpp"
 #include "load/repair.hpp"
+#include "load/window_size.hpp"
 #include "state/store.hpp"
 
 namespace load {
@@ -71,7 +72,9 @@ struct LoadContext {
   std::chrono::milliseconds slowest_append{0};
   // A second session on the target, for what one session cannot be believed alone.
   std::function<boost::asio::awaitable<std::unique_ptr<imap::Session>>()> fresh_target;
-  Gate* gate = nullptr;  // asked before each window, if there is one
+  Gate& gate;  // asked before each window
+  WindowSize& window_size;
+  base::Budget& in_flight;  // octets that have been read and not been answered for
   // Target mailboxes that are being copied to: what is there may be ours, and not bound yet.
   std::set<std::string> at_work{};
 };
@@ -151,8 +154,15 @@ class MailboxLoader {
   bool set_aside(const state::MessageRow& row, imap::BodyFound found);
   boost::asio::awaitable<bool> left_out_by_policy(const state::MessageRow& row);
   boost::asio::awaitable<void> copy_listed();
-  boost::asio::awaitable<void> read_next(std::vector<state::MessageRow>* rows, std::vector<imap::ReadMessage>* bodies);
-  boost::asio::awaitable<void> process(std::vector<state::MessageRow> rows, std::vector<imap::ReadMessage> bodies);
+  // Messages of the source on their way through this process.
+  struct Window {
+    std::vector<state::MessageRow> rows;
+    std::vector<imap::ReadMessage> bodies;  // none: one large message, which is streamed
+    base::Budget::Hold hold;
+  };
+  static Window one_message(const state::MessageRow& row, std::vector<imap::ReadMessage> body);
+  boost::asio::awaitable<void> read_next(Window* window);
+  boost::asio::awaitable<void> process(Window window);
   boost::asio::awaitable<bool> settled_by_content(const state::MessageRow& row, const base::Fingerprint& print,
                                                   std::string_view octets);
   struct Sendable {

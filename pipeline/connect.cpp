@@ -141,6 +141,7 @@ asio::awaitable<std::unique_ptr<imap::Session>> Migration::open_session_once(Sid
   options.user = source ? c.source_login : c.target_login;
   options.password = source ? c.source_password : c.target_password;
   options.access = access;
+  options.pipelining = source && settings_.source_pipelining;
   options.clock = &clock_;
   options.rest = [this, address](std::chrono::milliseconds d) { return rest(address, d); };
   if (settings_.verbose)
@@ -182,6 +183,7 @@ asio::awaitable<std::unique_ptr<imap::Session>> Migration::open_session_once(Sid
 }
 
 asio::awaitable<void> Migration::rest(std::string address, std::chrono::milliseconds d) {
+  heard_enough();
   log_->warn("{}: waiting {} because the server asked.", address, base::human_duration(d));
   const Waiting shown(progress_, std::move(address), "the server asked for it", clock_.now() + d);
   co_await sleep_unless_stopped(d);
@@ -196,7 +198,7 @@ asio::awaitable<void> Migration::sleep_unless_stopped(std::chrono::milliseconds 
 asio::awaitable<void> Migration::worker(std::vector<state::AccountRow>* queue,
                                         std::function<asio::awaitable<void>(state::AccountRow)> work) {
   while (!queue->empty() && !stopping_) {
-    if (progress_.running.size() >= static_cast<std::size_t>(tuning().accounts_at_once())) {
+    if (progress_.running.size() >= static_cast<std::size_t>(accounts_at_once())) {
       co_await changed_.wait();
       continue;
     }
@@ -217,15 +219,34 @@ asio::awaitable<void> Migration::worker(std::vector<state::AccountRow>* queue,
     }
     ++progress_.accounts_done;
     progress_.ended.insert(account.address);
+    look_at_speed();
     // Whoever waits for its turn; this one goes on first, as it did when nobody waited.
     if (queue->empty()) changed_.notify();
   }
+}
+
+void Migration::look_at_speed() {
+  // A message costs about as much as 32 KiB more of one; an account takes its log-in and its lists.
+  const auto load = progress_.load();
+  const double done = static_cast<double>(load.settled + progress_.verified) +
+                      static_cast<double>(load.octets) / 32768 + static_cast<double>(progress_.accounts_done) * 20;
+  const int before = accounts_at_once();
+  if (!sizing_.look(clock_.now(), done, static_cast<int>(progress_.running.size()), tuning())) return;
+  log_->debug("accounts at once: {}, not {}", accounts_at_once(), before);
+  changed_.notify();
+}
+
+void Migration::heard_enough() {
+  if (sizing_.refused(clock_.now(), tuning()))
+    log_->info("A server has had enough: {} at once for a while.",
+               base::plural(static_cast<std::uint64_t>(accounts_at_once()), "account"));
 }
 
 asio::awaitable<void> Migration::for_each_account(std::vector<state::AccountRow> accounts,
                                                   std::function<asio::awaitable<void>(state::AccountRow)> work) {
   progress_.accounts = accounts.size();
   progress_.accounts_done = 0;
+  sizing_.begin_stage();
   std::reverse(accounts.begin(), accounts.end());
   std::vector<asio::awaitable<void>> tasks;
   // As many as there may ever be: those above the present limit wait for a change.
@@ -251,6 +272,7 @@ asio::awaitable<std::string> Migration::supervise(std::string address, std::func
     if (progress_.load().settled != before) attempt = 1;  // it gets on, if slowly
     before = progress_.load().settled;
     const auto asked = base::stated_pause(error->text);
+    if (asked || error->remedy == Remedy::retry_later) heard_enough();
     if (asked) --attempt;  // it will have us back: no reason to give the account up
     if (!again || attempt >= kAttempts || ++tries >= 10 * kAttempts || stopping_) {
       log_->error("{}: {}", address, error->text);

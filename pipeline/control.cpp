@@ -94,9 +94,8 @@ base::Result<Tuning> tuned(Tuning now, const json::object& request) {
     if (name == "jobs" || name == "source_connections" || name == "target_connections") {
       const auto n = count(value, 1, kMostJobs);
       if (!n) return tl::unexpected(wrong(fmt::format("{} must be a number from 1 to {}", name, kMostJobs)));
-      (name == "jobs"                 ? now.jobs
-       : name == "source_connections" ? now.source_connections
-                                      : now.target_connections) = static_cast<int>(*n);
+      if (name == "jobs") now.jobs = static_cast<int>(*n);
+      else (name == "source_connections" ? now.source_connections : now.target_connections) = static_cast<int>(*n);
     } else if (name == "max_rate") {
       const auto n = count(value, 0, std::int64_t{1} << 60);
       if (!n || (*n != 0 && static_cast<base::Octets>(*n) < kSlowest))

@@ -32,7 +32,7 @@ asio::awaitable<void> Migration::extract_account(state::AccountRow account) {
 asio::awaitable<void> Migration::extract_once(state::AccountRow account) {
   auto session = co_await open_session(Side::source, account.address, imap::Access::read_only);
   std::string prefix;
-  const auto result = co_await extract::inventory(*session, store_, account.id, settings_.source_pipelining, prefix);
+  const auto result = co_await extract::inventory(*session, store_, account.id, prefix);
   for (const auto& p : result.problems) log_->warn("{}: {}", account.address, p);
   log_->debug("inventory account={} mailboxes={} unchanged={} messages={}", account.address, result.mailboxes,
               result.unchanged, result.messages_read);

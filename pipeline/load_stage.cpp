@@ -28,8 +28,12 @@ class Bodies final : public load::BodySource {
   explicit Bodies(extract::SourceReader::OpenSession open) : open_(std::move(open)) {}
   asio::awaitable<std::vector<imap::ReadMessage>> read(state::MailboxRow mailbox,
                                                        std::vector<base::Uid> uids) override {
-    const auto turn = co_await turn_at(std::move(mailbox));
-    co_return co_await reader_->read(std::move(uids));
+    const auto turn = co_await turns_.alone();
+    co_await connect();
+    if (reader_->is_open(mailbox)) co_return co_await reader_->read(std::move(uids));
+    auto read = co_await reader_->open_and_read(std::move(mailbox), std::move(uids));
+    if (!read) throw base::Failed(read.error());
+    co_return std::move(*read);
   }
   asio::awaitable<imap::ReadMessage> read_afresh(state::MailboxRow mailbox, base::Uid uid) override {
     const auto turn = co_await turn_at(std::move(mailbox));
@@ -54,17 +58,17 @@ class Bodies final : public load::BodySource {
     // A short list under OK is no proof either: the server must say that it is not there.
     co_return (co_await session_->examine(wire)).has_value();
   }
-  asio::awaitable<void> end() {
-    if (session_) co_await session_->logout();
-  }
-
- private:
-  // On first need: an account with nothing to copy costs the source nothing.
+  // On first need, or before: an account with nothing to copy costs the source nothing.
   asio::awaitable<void> connect() {
     if (session_) co_return;
     session_ = co_await open_();
     reader_.emplace(*session_, open_);
   }
+  asio::awaitable<void> end() {
+    if (session_) co_await session_->logout();
+  }
+
+ private:
   asio::awaitable<base::SharedLock::Hold> turn_at(state::MailboxRow mailbox) {
     auto turn = co_await turns_.alone();
     co_await connect();
@@ -182,10 +186,11 @@ asio::awaitable<std::set<std::int64_t>> Migration::create_mailboxes(imap::Sessio
                                [](const auto& m) { return m.create || m.subscribe; });
   if (!any) co_return not_made;
   std::set<std::string> there, subscribed;
-  for (const auto& i : co_await target->list())
+  const auto listing = co_await target->listing();
+  for (const auto& i : listing.mailboxes)
     if (std::find(i.attributes.begin(), i.attributes.end(), "\\noselect") == i.attributes.end())
       there.insert(base::iequals(i.name, "INBOX") ? "INBOX" : i.name);
-  for (const auto& i : co_await target->lsub()) subscribed.insert(base::iequals(i.name, "INBOX") ? "INBOX" : i.name);
+  for (const auto& i : listing.subscribed) subscribed.insert(base::iequals(i.name, "INBOX") ? "INBOX" : i.name);
   std::vector<std::string> wanted;
   for (const auto& m : planned->mailboxes)
     if (!there.contains(m.map.wire)) wanted.push_back(m.map.wire);
@@ -236,6 +241,7 @@ class Migration::WindowGate final : public load::Gate {
   WindowGate(Migration& m, std::string account) : m_(m), account_(std::move(account)) {}
 
   bool try_pass(base::Octets octets) override {
+    m_.look_at_speed();
     if (quiet().count() > 0 || until_free().count() > 0) return false;
     m_.rate_limit_.send(octets);
     return true;
@@ -364,14 +370,32 @@ asio::awaitable<void> Migration::copy_mailbox(CopyWork* work, const state::Mailb
   co_await mailbox_survives(bring(l.get(), looked), m.id);
 }
 
+namespace {
+asio::awaitable<void> nothing() { co_return; }
+}  // namespace
+
+asio::awaitable<void> Migration::open_target(std::string address, std::unique_ptr<imap::Session>* target) {
+  auto opened = co_await open_session(Side::target, std::move(address), imap::Access::read_write);
+  *target = std::move(opened);
+}
+
 asio::awaitable<void> Migration::load_once(const PlannedAccount* as_planned) {
   PlannedAccount mine = *as_planned;
   PlannedAccount* planned = &mine;
   extract::SourceReader::OpenSession open_source = [this, address = planned->address] {
     return open_session(Side::source, address, imap::Access::read_only);
   };
-  auto target = co_await open_session(Side::target, planned->address, imap::Access::read_write);
   Bodies bodies(open_source);
+  std::unique_ptr<imap::Session> target;
+  {
+    // Both log-ins at once.
+    const bool copies =
+        std::any_of(mine.mailboxes.begin(), mine.mailboxes.end(), [](const auto& m) { return m.to_move > 0; });
+    auto source = copies ? bodies.connect() : nothing();
+    const auto ended = co_await base::run_both(open_target(planned->address, &target), std::move(source));
+    if (ended.first) std::rethrow_exception(ended.first);
+    if (ended.second) std::rethrow_exception(ended.second);
+  }
   if (mine.fate == Fate::create) co_await adapt_to_target(target.get(), planned);
   std::set<std::int64_t> given_up = co_await create_mailboxes(target.get(), planned);
 
@@ -398,7 +422,9 @@ asio::awaitable<void> Migration::load_once(const PlannedAccount* as_planned) {
       },
       {},
       [this, address = planned->address] { return open_session(Side::target, address, imap::Access::read_write); },
-      &gate};
+      gate,
+      window_size_,
+      in_flight_};
   std::map<std::int64_t, std::unique_ptr<load::MailboxLoader>> loaders;
 
   // First what is in doubt, all of it, so that at most one settle is owed to the account.
@@ -474,8 +500,9 @@ asio::awaitable<void> Migration::load_once(const PlannedAccount* as_planned) {
   for (int i = 0; i < std::max(1, settings_.mailboxes_at_once); ++i) workers.push_back(copy_mailboxes(&work));
   co_await base::run_all(std::move(workers));
   if (failure) std::rethrow_exception(failure);
-  co_await bodies.end();
-  co_await target->logout();
+  const auto ended = co_await base::run_both(bodies.end(), target->logout());
+  if (ended.first) std::rethrow_exception(ended.first);
+  if (ended.second) std::rethrow_exception(ended.second);
 }
 
 }  // namespace pipeline

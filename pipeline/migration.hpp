@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "base/clock.hpp"
+#include "base/tasks.hpp"
 #include "base/wake.hpp"
 #include "extract/config/source_config.hpp"
 #include "imap/client/session.hpp"
@@ -100,9 +101,10 @@ class Migration {
   bool stopping() const { return stopping_; }
   const Tuning& tuning() const { return settings_.tuning; }
   void tune(Tuning tuning) {
-    settings_.tuning = tuning;
+    settings_.tuning = std::move(tuning);
     changed_.notify();
   }
+  int accounts_at_once() const { return sizing_.at_once(settings_.tuning); }
   Progress& progress() { return progress_; }
   const Progress& progress() const { return progress_; }
   const Settings& settings() const { return settings_; }
@@ -153,8 +155,13 @@ class Migration {
   boost::asio::awaitable<void> sleep_unless_stopped(std::chrono::milliseconds d);
   boost::asio::awaitable<void> for_each_account(std::vector<state::AccountRow> accounts,
                                                 std::function<boost::asio::awaitable<void>(state::AccountRow)> work);
+  // Of bodies that have been read and wait for the target, whatever the number of connections.
+  static constexpr base::Octets kOctetsInFlight = 24 * 1024 * 1024;
   boost::asio::awaitable<void> worker(std::vector<state::AccountRow>* queue,
                                       std::function<boost::asio::awaitable<void>(state::AccountRow)> work);
+  // More accounts at once, or fewer?
+  void look_at_speed();
+  void heard_enough();
   // Runs `once` until it succeeds, gives the account up for this run, or throws what ends the run.
   boost::asio::awaitable<std::string> supervise(std::string address,
                                                 std::function<boost::asio::awaitable<void>()> once);
@@ -164,6 +171,7 @@ class Migration {
   boost::asio::awaitable<void> plan_once(PlannedAccount* planned, state::AccountRow account);
   class WindowGate;
   boost::asio::awaitable<void> load_account(const PlannedAccount* planned);
+  boost::asio::awaitable<void> open_target(std::string address, std::unique_ptr<imap::Session>* target);
   boost::asio::awaitable<void> load_once(const PlannedAccount* planned);
   struct CopyWork;
   boost::asio::awaitable<void> copy_mailboxes(CopyWork* work);
@@ -208,6 +216,9 @@ class Migration {
   std::map<std::int64_t, std::string> extract_errors_;   // of this process: such an account is skipped by the plan
   Progress progress_;
   RateLimit rate_limit_;
+  Sizing sizing_;
+  load::WindowSize window_size_;
+  base::Budget in_flight_{kOctetsInFlight};
   base::Wake changed_;  // accounts at once, or who of them is running, or that we stop
   bool stopping_ = false;
   std::optional<state::RunId> run_;

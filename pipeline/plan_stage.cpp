@@ -138,14 +138,15 @@ namespace {
 
 asio::awaitable<load::TargetView> view_of(imap::Session* target) {
   load::TargetView view;
-  const auto spaces = co_await target->namespaces();
+  const auto listing = co_await target->listing();
+  const auto& spaces = listing.namespaces;
   if (!spaces.personal.empty()) {
     view.prefix = spaces.personal.front().prefix;
     if (spaces.personal.front().delimiter) view.delimiter = std::string(1, *spaces.personal.front().delimiter);
   }
   std::set<std::string> subscribed;
-  for (const auto& s : co_await target->lsub()) subscribed.insert(base::iequals(s.name, "INBOX") ? "INBOX" : s.name);
-  for (auto& item : co_await target->list()) {
+  for (const auto& s : listing.subscribed) subscribed.insert(base::iequals(s.name, "INBOX") ? "INBOX" : s.name);
+  for (const auto& item : listing.mailboxes) {
     if (spaces.personal.empty() && item.delimiter) view.delimiter = std::string(1, *item.delimiter);
     const std::string wire = base::iequals(item.name, "INBOX") ? "INBOX" : item.name;
     const auto has = [&](const char* a) {
@@ -239,7 +240,7 @@ asio::awaitable<void> Migration::plan_mailboxes(PlannedAccount* planned, const l
     ask.clear();
     permanent = kerio_flags();
   } else {
-    statuses = co_await target->statuses(ask, false, true);
+    statuses = co_await target->statuses(ask, false);
   }
   if (!ask.empty()) {
     // PERMANENTFLAGS of one mailbox stands for all: a server's rule, seldom a mailbox's.

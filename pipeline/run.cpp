@@ -20,11 +20,12 @@ using base::Exit;
 
 namespace {
 
-json::object tuning_json(const Tuning& t) {
-  return {{"jobs", t.jobs},
+json::object tuning_json(const Migration& m) {
+  const Tuning& t = m.tuning();
+  return {{"jobs", t.jobs ? json::value(*t.jobs) : json::value()},
           {"source_connections", t.source_connections},
           {"target_connections", t.target_connections},
-          {"accounts_at_once", t.accounts_at_once()},
+          {"accounts_at_once", m.accounts_at_once()},
           {"max_rate", t.max_rate},
           {"quiet_hours", t.quiet ? to_text(*t.quiet) : std::string()}};
 }
@@ -91,7 +92,7 @@ json::object Run::status() const {
   json::object out{{"command", order_.command}, {"run", run_.value}, {"pid", getpid()}, {"started", started_}};
   for (auto& [name, value] : meter_.snapshot(clock_.now())) out[name] = std::move(value);
   out["stopping"] = migration_.stopping();
-  out["tuning"] = tuning_json(migration_.tuning());
+  out["tuning"] = tuning_json(migration_);
   return out;
 }
 
@@ -99,7 +100,7 @@ base::Result<json::object> Run::tune(const json::object& request) {
   auto now = tuned(migration_.tuning(), request);
   if (!now) return tl::unexpected(std::move(now).error());
   migration_.tune(*now);
-  return tuning_json(*now);
+  return tuning_json(migration_);
 }
 
 asio::awaitable<void> Run::make_plan() {

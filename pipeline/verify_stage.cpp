@@ -22,6 +22,8 @@ using state::MessageState;
 
 namespace {
 
+constexpr int kRowsAtOnce = 500;  // re-read in one FETCH: of their octets nothing is held
+
 std::set<std::string> flag_set(const std::string& text) {
   std::set<std::string> out;
   if (!text.empty())
@@ -161,9 +163,7 @@ asio::awaitable<void> Migration::verify_new_once(VerifyResult* result, VerifyLev
     bool opened = false;
     Uid after;
     for (;;) {
-      auto next = [id = m.id, after](Db& db) {
-        return state::unverified(db, id, after, static_cast<int>(imap::kWindowMessages));
-      };
+      auto next = [id = m.id, after](Db& db) { return state::unverified(db, id, after, kRowsAtOnce); };
       const auto rows = co_await store_.run(std::move(next));
       if (rows.empty()) break;
       const auto differ = [&](const state::MessageRow& row, const std::string& kind, const std::string& detail,

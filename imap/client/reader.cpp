@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <deque>
 #include <unordered_map>
 
 #include "imap/protocol/date_time.hpp"
@@ -47,7 +48,7 @@ Envelope envelope_of(Fetched&& f) {
 
 constexpr std::uint64_t kSlack = 10'000;  // mail that comes in while a mailbox is listed
 
-class ListSink final : public Sink {
+class ListSink : public Sink {
  public:
   ListSink(Session& session, Uid from, Uid to, bool with_flags, std::size_t chunk, EnvelopeReceiver receive)
       : session_(session), from_(from), to_(to), with_flags_(with_flags), chunk_(chunk), receive_(std::move(receive)) {}
@@ -74,8 +75,10 @@ class ListSink final : public Sink {
     auto now = std::exchange(found_, {});
     co_await receive_(std::move(now));
   }
+  asio::awaitable<void> answered(const Answer& answer) override {
+    if (answer.ok() && !found_.empty()) co_await drain();
+  }
   std::uint64_t count = 0;
-  bool holds() const { return !found_.empty(); }
 
  private:
   Session& session_;
@@ -208,8 +211,46 @@ asio::awaitable<base::Result<std::uint64_t>> list_messages(Session& session, Uid
   ListSink sink(session, from, to, items.find("RFC822.SIZE") != std::string_view::npos, chunk, std::move(receive));
   auto done = co_await session.uid_fetch(set, items, sink);
   if (!done) co_return tl::unexpected(std::move(done).error());
-  if (sink.holds()) co_await sink.drain();
   co_return sink.count;
+}
+
+namespace {
+
+class ListMailboxSink final : public ListSink {
+ public:
+  ListMailboxSink(Session& session, Visit& visit, MailboxToList& to_list, std::size_t chunk, bool with_sizes)
+      : ListSink(
+            session, Uid(1), kEnd, with_sizes, chunk,
+            [&visit, &to_list](std::vector<Envelope> some) { return to_list.receive(*visit.opened, std::move(some)); }),
+        visit_(visit),
+        to_list_(to_list) {}
+  asio::awaitable<void> answered(const Answer& answer) override {
+    co_await ListSink::answered(answer);
+    if (answer.ok()) co_await to_list_.done(*visit_.opened, count);
+  }
+  static constexpr Uid kEnd{UINT32_MAX};
+
+ private:
+  Visit& visit_;
+  MailboxToList& to_list_;
+};
+
+}  // namespace
+
+asio::awaitable<void> list_mailboxes(Session& session, std::vector<MailboxToList> mailboxes, bool modseq,
+                                     std::string_view items, std::size_t chunk) {
+  const bool with_sizes = items.find("RFC822.SIZE") != std::string_view::npos;
+  std::vector<Visit> visits(mailboxes.size());
+  std::deque<ListMailboxSink> sinks;
+  for (std::size_t i = 0; i < visits.size(); ++i) {
+    auto& v = visits[i];
+    v.mailbox = mailboxes[i].mailbox;
+    v.modseq = modseq;
+    v.set.add(UidRange{Uid(1), Uid(ListMailboxSink::kEnd.value - 1)});
+    v.items = items;
+    v.sink = &sinks.emplace_back(session, v, mailboxes[i], chunk, with_sizes);
+  }
+  co_await session.visit_each(visits);
 }
 
 namespace {
@@ -228,6 +269,11 @@ asio::awaitable<base::Result<std::vector<Envelope>>> list_messages(Session& sess
   co_return all;
 }
 
+namespace {
+constexpr base::Octets kWindowOctets = 16 * 1024 * 1024;
+constexpr std::size_t kWindowMessages = 1000;
+}  // namespace
+
 std::vector<std::vector<Uid>> windows(const std::vector<Envelope>& messages) {
   std::vector<std::vector<Uid>> out;
   base::Octets octets = 0;
@@ -242,32 +288,68 @@ std::vector<std::vector<Uid>> windows(const std::vector<Envelope>& messages) {
   return out;
 }
 
-asio::awaitable<std::vector<ReadMessage>> read_messages(Session& session, std::vector<Uid> uids, Keep keep,
-                                                        base::Fingerprinter::E1x e1x) {
+namespace {
+
+constexpr std::string_view kBodies = "(UID FLAGS INTERNALDATE BODY.PEEK[])";
+
+std::vector<ReadMessage> to_read(const std::vector<Uid>& uids, UidSet& set) {
   std::vector<ReadMessage> out(uids.size());
-  UidSet set;
   for (std::size_t i = 0; i < uids.size(); ++i) {
     out[i].envelope.uid = uids[i];
     set.add(uids[i]);
   }
+  return out;
+}
+
+// One message may have spoilt the answer for all: it is found by halves.
+asio::awaitable<std::vector<ReadMessage>> read_halves(Session* session, std::vector<Uid> uids, Keep keep,
+                                                      base::Fingerprinter::E1x e1x, std::string words) {
+  if (uids.size() == 1) {
+    std::vector<ReadMessage> one(1);
+    one[0].envelope.uid = uids[0];
+    one[0].found = BodyFound::refused;
+    one[0].words = std::move(words);
+    co_return one;
+  }
+  const auto middle = uids.begin() + static_cast<std::ptrdiff_t>(uids.size() / 2);
+  std::vector<Uid> first(uids.begin(), middle), second(middle, uids.end());
+  auto out = co_await read_messages(*session, std::move(first), keep, e1x);
+  auto rest = co_await read_messages(*session, std::move(second), keep, e1x);
+  std::move(rest.begin(), rest.end(), std::back_inserter(out));
+  co_return out;
+}
+
+}  // namespace
+
+asio::awaitable<std::vector<ReadMessage>> read_messages(Session& session, std::vector<Uid> uids, Keep keep,
+                                                        base::Fingerprinter::E1x e1x) {
+  UidSet set;
+  auto out = to_read(uids, set);
   if (uids.empty()) co_return out;
   BodySink sink(session, keep, e1x, out);
-  const auto done = co_await session.uid_fetch(set, "(UID FLAGS INTERNALDATE BODY.PEEK[])", sink);
+  const auto done = co_await session.uid_fetch(set, kBodies, sink);
   if (done) co_return out;
-  if (uids.size() == 1) {
-    out[0] = ReadMessage{};
-    out[0].envelope.uid = uids[0];
-    out[0].found = BodyFound::refused;
-    out[0].words = done.error().text;
-    co_return out;
-  }
-  // One message may have spoilt the answer for all: each alone.
-  std::vector<ReadMessage> alone;
-  for (const auto uid : uids) {
-    auto one = co_await read_messages(session, std::vector<Uid>(1, uid), keep, e1x);
-    alone.push_back(std::move(one.front()));
-  }
-  co_return alone;
+  out.clear();  // what has come is read again: it need not be held meanwhile
+  co_return co_await read_halves(&session, std::move(uids), keep, e1x, done.error().text);
+}
+
+asio::awaitable<ReadMailbox> open_and_read(Session& session, std::string mailbox, std::vector<Uid> uids, Keep keep,
+                                           base::Fingerprinter::E1x e1x) {
+  std::vector<Visit> visits(1);
+  Visit& visit = visits.front();
+  visit.mailbox = std::move(mailbox);
+  visit.items = kBodies;
+  ReadMailbox out;
+  out.messages = to_read(uids, visit.set);
+  BodySink sink(session, keep, e1x, out.messages);
+  visit.sink = &sink;
+  co_await session.visit_each(visits);
+  out.opened = std::move(visit.opened);
+  if (!out.opened || visit.fetched) co_return out;
+  out.messages.clear();
+  auto again = co_await read_halves(&session, std::move(uids), keep, e1x, visit.fetched.error().text);
+  out.messages = std::move(again);
+  co_return out;
 }
 
 asio::awaitable<ReadMessage> stream_message(Session& session, Uid uid, BodyReceiver& receiver,

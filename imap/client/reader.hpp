@@ -14,9 +14,6 @@
 
 namespace imap {
 
-constexpr base::Octets kWindowOctets = 2 * 1024 * 1024;  // of bodies, in one FETCH or one window of APPENDs
-constexpr std::size_t kWindowMessages = 64;
-
 struct Envelope {
   base::Uid uid;
   base::Octets size = 0;               // RFC822.SIZE: for planning only, servers lie (F43)
@@ -35,6 +32,17 @@ boost::asio::awaitable<base::Result<std::uint64_t>> list_messages(Session& sessi
 // All at once.
 boost::asio::awaitable<base::Result<std::vector<Envelope>>> list_messages(
     Session& session, base::Uid from, base::Uid to, std::string_view items = "(UID FLAGS INTERNALDATE RFC822.SIZE)");
+
+// Whole mailboxes, each opened and listed from its first message to its last; in one round trip where commands may be
+// pipelined. `receive` and `done` are called between one mailbox's EXAMINE and the next one's, and may wait. `done`,
+// with the number listed, is called only if all went well.
+struct MailboxToList {
+  std::string mailbox;
+  std::function<boost::asio::awaitable<void>(const Opened&, std::vector<Envelope>)> receive;
+  std::function<boost::asio::awaitable<void>(const Opened&, std::uint64_t)> done;
+};
+boost::asio::awaitable<void> list_mailboxes(Session& session, std::vector<MailboxToList> mailboxes, bool modseq,
+                                            std::string_view items, std::size_t chunk);
 
 enum class BodyFound : std::uint8_t {
   whole,      // tagged OK, and all octets of it
@@ -56,8 +64,15 @@ enum class Keep : std::uint8_t { octets, fingerprint };
 // windows().
 boost::asio::awaitable<std::vector<ReadMessage>> read_messages(Session& session, std::vector<base::Uid> uids, Keep keep,
                                                                base::Fingerprinter::E1x e1x);
+// The same in a mailbox that is opened for it, in the same round trip where commands may be pipelined.
+struct ReadMailbox {
+  base::Result<Opened> opened;
+  std::vector<ReadMessage> messages;
+};
+boost::asio::awaitable<ReadMailbox> open_and_read(Session& session, std::string mailbox, std::vector<base::Uid> uids,
+                                                  Keep keep, base::Fingerprinter::E1x e1x);
 
-// Cuts a list into requests of at most kWindowMessages and about kWindowOctets; a large message stands alone.
+// Cuts a list into requests for fingerprints: large ones, as nothing of them is held and each costs a round trip.
 std::vector<std::vector<base::Uid>> windows(const std::vector<Envelope>& messages);
 
 // One body of any size in pieces. begin() gets the length announced; a false answer throws the rest away. The result is

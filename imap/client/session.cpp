@@ -66,17 +66,23 @@ class OpenedSink final : public Sink {
 
 constexpr std::size_t kPipelined = 100;
 
-// Of several SELECTs in one round trip: what comes before the n-th answer is about the n-th.
-class OpenedEach final : public Sink {
+// Of several commands in one round trip: what comes before the n-th answer is the n-th's.
+class InTurn final : public Sink {
  public:
-  OpenedEach(std::vector<OpenedSink>& each, const std::vector<Answer>& answers) : each_(each), answers_(answers) {}
+  InTurn(std::vector<Sink*> each, const std::vector<Answer>& answers) : each_(std::move(each)), answers_(answers) {}
   void begin(std::size_t at) { at_ = at; }
-  void untagged(Untagged&& response) override {
-    if (const auto n = at_ + answers_.size(); n < each_.size()) each_[n].untagged(std::move(response));
-  }
+  void untagged(Untagged&& response) override { now().untagged(std::move(response)); }
+  bool carries_mail() const override { return now().carries_mail(); }
+  bool asked_for(const Untagged& response) const override { return now().asked_for(response); }
+  bool full() const override { return now().full(); }
+  asio::awaitable<void> drain() override { return now().drain(); }
+  asio::awaitable<void> answered(const Answer& answer) override { return now().answered(answer); }
+  asio::awaitable<void> large_begin(std::uint64_t octets) override { return now().large_begin(octets); }
+  asio::awaitable<void> large_chunk(std::string_view octets) override { return now().large_chunk(octets); }
 
  private:
-  std::vector<OpenedSink>& each_;
+  Sink& now() const { return *each_[std::min(at_ + answers_.size(), each_.size() - 1)]; }
+  std::vector<Sink*> each_;
   const std::vector<Answer>& answers_;
   std::size_t at_ = 0;
 };
@@ -216,6 +222,9 @@ asio::awaitable<void> Session::begin() {
                      greeting->verbatim(), bye ? "" : "; a connection that is already logged in is not used")});
   }
   greeting_ = greeting->text;
+  // Of one in clear that is to become a safe one nothing said before counts (RFC 3501 §6.2.1).
+  if (greeting->code.name == "CAPABILITY" && options_.endpoint.tls != base::TlsMode::starttls)
+    greeted_ = parse_capabilities(greeting->code.arguments);
   if (options_.endpoint.tls == base::TlsMode::starttls) {
     const auto answer = co_await run(Command(Verb::starttls));
     if (!answer.ok())
@@ -278,9 +287,14 @@ asio::awaitable<Answer> Session::run_challenged(Command command, std::function<s
 
 asio::awaitable<Answer> Session::present_password() {
   // Capabilities before log-in serve one question only: may LOGIN be used?
-  Collect<Capabilities> before;
-  co_await run(Command(Verb::capability), before);
-  const Capabilities offered = before.items.empty() ? Capabilities{} : before.items.back();
+  Capabilities offered;
+  if (greeted_) {
+    offered = *greeted_;
+  } else {
+    Collect<Capabilities> before;
+    co_await run(Command(Verb::capability), before);
+    if (!before.items.empty()) offered = before.items.back();
+  }
   logging_in_ = true;
   if (!(offered.has("LOGINDISABLED") && offered.has("AUTH=PLAIN")))
     co_return co_await run(std::move(Command(Verb::login).string(options_.user).string(options_.password.reveal())));
@@ -419,6 +433,7 @@ asio::awaitable<void> Session::read_responses(Sink& sink, bool until_idle) {
       hear_pause(a->tagged);
       begin_patience();
       if (sharing_.empty()) {
+        co_await sink.answered(*a);
         answers_.push_back(std::move(*a));
       } else {
         Part* part = sharing_.front();
@@ -556,65 +571,93 @@ std::optional<base::Octets> Session::append_limit() const {
   return std::nullopt;
 }
 
-asio::awaitable<Namespaces> Session::namespaces() {
-  if (!has("NAMESPACE")) co_return Namespaces{};
-  Collect<Namespaces> sink;
-  co_await run(Command(Verb::namespaces), sink);
-  co_return sink.items.empty() ? Namespaces{} : sink.items.back();
+namespace {
+
+// Not subscribed itself, only above one that is (RFC 3501 §6.3.9); Courier says so without being asked for it.
+void leave_out_parents(std::vector<ListItem>& subscribed) {
+  std::erase_if(subscribed, [](const ListItem& i) {
+    return std::find(i.attributes.begin(), i.attributes.end(), "\\noselect") != i.attributes.end();
+  });
 }
+
+Command everything(Verb verb) { return std::move(Command(verb).string("").string("*")); }
+
+// A mailbox that cannot be read from the list would be a mailbox left behind without a word.
+std::vector<ListItem> whole_list(const Answer& answer, Collect<ListItem>& sink, const char* what,
+                                 const std::string& who) {
+  if (!answer.ok() || !sink.unreadable.empty())
+    throw base::Failed({Scope::account, Remedy::ask_admin,
+                        fmt::format("Could not list the {} of {}: {}.", what, who,
+                                    answer.ok() ? "a response is malformed (" + sink.unreadable + ")"
+                                                : "server said " + answer.tagged.verbatim())});
+  return std::move(sink.items);
+}
+
+constexpr const char* kMailboxes = "mailboxes";
+constexpr const char* kSubscriptions = "subscriptions";
+
+}  // namespace
 
 asio::awaitable<std::vector<ListItem>> Session::list_all(Verb verb, const char* what) {
   Collect<ListItem> sink;
-  Command command(verb);
-  command.string("").string("*");
-  const auto answer = co_await run(std::move(command), sink);
-  // A mailbox that cannot be read from the list would be a mailbox left behind without a word.
-  if (!answer.ok() || !sink.unreadable.empty())
-    throw base::Failed({Scope::account, Remedy::ask_admin,
-                        fmt::format("Could not list the {} of {}: {}.", what, who_,
-                                    answer.ok() ? "a response is malformed (" + sink.unreadable + ")"
-                                                : "server said " + answer.tagged.verbatim())});
-  co_return std::move(sink.items);
+  const auto answer = co_await run(everything(verb), sink);
+  co_return whole_list(answer, sink, what, who_);
 }
 
-asio::awaitable<std::vector<ListItem>> Session::list() { co_return co_await list_all(Verb::list, "mailboxes"); }
+asio::awaitable<std::vector<ListItem>> Session::list() { co_return co_await list_all(Verb::list, kMailboxes); }
 asio::awaitable<std::vector<ListItem>> Session::lsub() {
-  auto items = co_await list_all(Verb::lsub, "subscriptions");
-  // Not subscribed itself, only above one that is (RFC 3501 §6.3.9); Courier says so without being asked for it.
-  std::erase_if(items, [](const ListItem& i) {
-    return std::find(i.attributes.begin(), i.attributes.end(), "\\noselect") != i.attributes.end();
-  });
+  auto items = co_await list_all(Verb::lsub, kSubscriptions);
+  leave_out_parents(items);
   co_return items;
 }
 
+asio::awaitable<Listing> Session::listing() {
+  Listing out;
+  Collect<Namespaces> spaces;
+  Collect<ListItem> subscribed, mailboxes;
+  std::vector<Command> commands;
+  std::vector<Sink*> sinks;
+  if (has("NAMESPACE")) {
+    commands.emplace_back(Verb::namespaces);
+    sinks.push_back(&spaces);
+  }
+  commands.push_back(everything(Verb::lsub));
+  sinks.push_back(&subscribed);
+  commands.push_back(everything(Verb::list));
+  sinks.push_back(&mailboxes);
+  const auto answers = co_await run_each(std::move(commands), std::move(sinks));
+  out.subscribed = whole_list(answers[answers.size() - 2], subscribed, kSubscriptions, who_);
+  leave_out_parents(out.subscribed);
+  out.mailboxes = whole_list(answers.back(), mailboxes, kMailboxes, who_);
+  if (!spaces.items.empty()) out.namespaces = spaces.items.back();
+  co_return out;
+}
+
 asio::awaitable<std::vector<base::Result<StatusItem>>> Session::statuses(std::vector<std::string> mailboxes,
-                                                                         bool modseq, bool pipelined) {
+                                                                         bool modseq) {
   const char* items = modseq ? "(MESSAGES UIDNEXT UIDVALIDITY HIGHESTMODSEQ)" : "(MESSAGES UIDNEXT UIDVALIDITY)";
+  std::vector<Command> commands;
+  std::vector<Collect<StatusItem>> said(mailboxes.size());
+  std::vector<Sink*> sinks;
+  for (std::size_t i = 0; i < mailboxes.size(); ++i) {
+    commands.push_back(std::move(Command(Verb::status).string(mailboxes[i]).word(items)));
+    sinks.push_back(&said[i]);
+  }
+  const auto answers = co_await run_each(std::move(commands), std::move(sinks));
   std::vector<base::Result<StatusItem>> out;
-  const std::size_t at_once = pipelined && pipelines() ? kPipelined : 1;
-  for (std::size_t i = 0; i < mailboxes.size(); i += at_once) {
-    const std::size_t n = std::min(at_once, mailboxes.size() - i);
-    Collect<StatusItem> sink;
-    co_await rest();
-    for (std::size_t k = 0; k < n; ++k) submit(std::move(Command(Verb::status).string(mailboxes[i + k]).word(items)));
-    auto answers = co_await exchange(sink);
-    std::size_t next = 0;
-    for (std::size_t k = 0; k < n; ++k) {
-      if (!answers[k].ok()) {
-        out.emplace_back(base::fail(Scope::mailbox, Remedy::skip, "server said " + answers[k].tagged.verbatim()));
-      } else if (next < sink.items.size()) {
-        out.emplace_back(sink.items[next++]);
-      } else {
-        out.emplace_back(base::fail(Scope::mailbox, Remedy::skip, "the server said OK to STATUS, but not the status"));
-      }
-    }
+  for (std::size_t i = 0; i < answers.size(); ++i) {
+    if (!answers[i].ok())
+      out.emplace_back(base::fail(Scope::mailbox, Remedy::skip, "server said " + answers[i].tagged.verbatim()));
+    else if (said[i].items.empty())
+      out.emplace_back(base::fail(Scope::mailbox, Remedy::skip, "the server said OK to STATUS, but not the status"));
+    else out.emplace_back(said[i].items.front());
   }
   co_return out;
 }
 
 asio::awaitable<base::Result<StatusItem>> Session::status(const std::string& mailbox, bool modseq) {
   std::vector<std::string> one(1, mailbox);  // named: g++ 12 miscompiles a braced list inside co_await
-  auto all = co_await statuses(std::move(one), modseq, false);
+  auto all = co_await statuses(std::move(one), modseq);
   co_return std::move(all.front());
 }
 
@@ -654,31 +697,97 @@ asio::awaitable<base::Result<Opened>> Session::select(const std::string& mailbox
   co_return co_await open_mailbox(Verb::select, mailbox);
 }
 
+namespace {
+base::Result<Opened> opened_as(const Answer& answer, const Opened& said) {
+  if (!answer.ok()) return base::fail(Scope::mailbox, Remedy::skip, "server said " + answer.tagged.verbatim());
+  if (!said.uid_next) return base::fail(Scope::mailbox, Remedy::skip, "the server did not say UIDNEXT");
+  return said;
+}
+}  // namespace
+
 asio::awaitable<std::vector<base::Result<Opened>>> Session::select_each(std::vector<std::string> mailboxes) {
   std::vector<OpenedSink> each(mailboxes.size());
-  OpenedEach sink(each, answers_);
+  std::vector<Sink*> sinks;
+  for (auto& s : each) sinks.push_back(&s);
   std::vector<base::Result<Opened>> out;
   mailbox_.clear();
-  // One round trip at a time: the sink tells one from the other by the answers there are.
-  const std::size_t at_once = pipelines() ? kPipelined : 1;
-  for (std::size_t i = 0; i < mailboxes.size(); i += at_once) {
-    const auto end = std::min(mailboxes.size(), i + at_once);
-    const std::vector<std::string> some(mailboxes.begin() + static_cast<std::ptrdiff_t>(i),
-                                        mailboxes.begin() + static_cast<std::ptrdiff_t>(end));
-    sink.begin(i);
-    const auto answers = co_await run_each(for_each_name(Verb::select, some), sink);
-    for (std::size_t k = 0; k < answers.size(); ++k) {
-      auto& opened = each[i + k].opened;
-      if (!answers[k].ok())
-        out.emplace_back(base::fail(Scope::mailbox, Remedy::skip, "server said " + answers[k].tagged.verbatim()));
-      else if (!opened.uid_next)
-        out.emplace_back(base::fail(Scope::mailbox, Remedy::skip, "the server did not say UIDNEXT"));
-      else out.emplace_back(std::move(opened));
-      mailbox_ = answers[k].ok() ? mailboxes[i + k] : std::string();
-      exists_ = each[i + k].opened.exists;
-    }
+  const auto answers = co_await run_each(for_each_name(Verb::select, mailboxes), std::move(sinks));
+  for (std::size_t i = 0; i < answers.size(); ++i) {
+    out.push_back(opened_as(answers[i], each[i].opened));
+    mailbox_ = answers[i].ok() ? mailboxes[i] : std::string();
+    exists_ = each[i].opened.exists;
   }
   co_return out;
+}
+
+// The FETCH of a visit. Where EXAMINE was refused, whatever the server may answer it with is about another mailbox.
+class Session::VisitSink final : public Sink {
+ public:
+  VisitSink(Session& session, Visit& visit, const OpenedSink& opened)
+      : session_(session), visit_(visit), opened_(opened) {}
+  void untagged(Untagged&& response) override {
+    if (inside()) visit_.sink->untagged(std::move(response));
+  }
+  bool carries_mail() const override { return true; }
+  bool asked_for(const Untagged& response) const override { return visit_.sink->asked_for(response); }
+  bool full() const override { return visit_.sink->full(); }
+  asio::awaitable<void> drain() override { return visit_.sink->drain(); }
+  asio::awaitable<void> answered(const Answer& answer) override {
+    if (!inside()) co_return;
+    visit_.fetched = base::Result<void>{};
+    if (!answer.ok())
+      visit_.fetched = base::fail(Scope::mailbox, Remedy::skip, "server said " + answer.tagged.verbatim());
+    co_await visit_.sink->answered(answer);
+  }
+  asio::awaitable<void> large_begin(std::uint64_t octets) override {
+    if (inside()) co_await visit_.sink->large_begin(octets);
+  }
+  asio::awaitable<void> large_chunk(std::string_view octets) override {
+    if (inside()) co_await visit_.sink->large_chunk(octets);
+  }
+
+ private:
+  bool inside() {
+    if (!began_) {  // the last answer is that of EXAMINE
+      began_ = true;
+      visit_.opened = opened_as(session_.answers_.back(), opened_.opened);
+      session_.mailbox_ = session_.answers_.back().ok() ? visit_.mailbox : std::string();
+      visit_.fetched = base::fail(Scope::mailbox, Remedy::skip, "the mailbox was not opened");
+    }
+    return visit_.opened.has_value();
+  }
+  Session& session_;
+  Visit& visit_;
+  const OpenedSink& opened_;
+  bool began_ = false;
+};
+
+asio::awaitable<void> Session::visit_each(std::vector<Visit>& visits) {
+  if (!pipelines()) {
+    for (auto& v : visits) {
+      v.opened = co_await examine(v.mailbox, v.modseq);
+      if (v.opened) v.fetched = co_await uid_fetch(v.set, v.items, *v.sink);
+      else v.fetched = base::fail(Scope::mailbox, Remedy::skip, "the mailbox was not opened");
+    }
+    co_return;
+  }
+  std::vector<OpenedSink> opened(visits.size());
+  std::vector<VisitSink> inside;
+  inside.reserve(visits.size());
+  std::vector<Command> commands;
+  std::vector<Sink*> sinks;
+  for (std::size_t i = 0; i < visits.size(); ++i) {
+    auto& v = visits[i];
+    Command examine(Verb::examine);
+    examine.string(v.mailbox);
+    if (v.modseq) examine.word("(CONDSTORE)");
+    commands.push_back(std::move(examine));
+    sinks.push_back(&opened[i]);
+    commands.push_back(std::move(Command(Verb::uid_fetch).word(v.set.text()).word(v.items)));
+    sinks.push_back(&inside.emplace_back(*this, v, opened[i]));
+  }
+  mailbox_.clear();
+  co_await run_each(std::move(commands), std::move(sinks));
 }
 
 asio::awaitable<base::Result<void>> Session::uid_fetch(const UidSet& set, std::string_view items, Sink& sink) {
@@ -693,11 +802,13 @@ asio::awaitable<Answer> Session::create(const std::string& mailbox) {
   co_return co_await run(std::move(Command(Verb::create).string(mailbox)));
 }
 
-asio::awaitable<std::vector<Answer>> Session::run_each(std::vector<Command> commands, Sink& sink) {
+asio::awaitable<std::vector<Answer>> Session::run_each(std::vector<Command> commands, std::vector<Sink*> sinks) {
+  InTurn sink(std::move(sinks), answers_);
   const std::size_t at_once = pipelines() ? kPipelined : 1;
   std::vector<Answer> out;
   for (std::size_t i = 0; i < commands.size(); i += at_once) {
     co_await rest();
+    sink.begin(i);
     for (std::size_t k = i; k < std::min(commands.size(), i + at_once); ++k) submit(std::move(commands[k]));
     auto answers = co_await exchange(sink);
     std::move(answers.begin(), answers.end(), std::back_inserter(out));
@@ -705,14 +816,18 @@ asio::awaitable<std::vector<Answer>> Session::run_each(std::vector<Command> comm
   co_return out;
 }
 
-asio::awaitable<std::vector<Answer>> Session::create_each(const std::vector<std::string>& mailboxes) {
+asio::awaitable<std::vector<Answer>> Session::run_each(std::vector<Command> commands) {
   Ignore ignore;
-  co_return co_await run_each(for_each_name(Verb::create, mailboxes), ignore);
+  std::vector<Sink*> sinks(commands.size(), &ignore);
+  co_return co_await run_each(std::move(commands), std::move(sinks));
+}
+
+asio::awaitable<std::vector<Answer>> Session::create_each(const std::vector<std::string>& mailboxes) {
+  co_return co_await run_each(for_each_name(Verb::create, mailboxes));
 }
 
 asio::awaitable<std::vector<Answer>> Session::subscribe_each(const std::vector<std::string>& mailboxes) {
-  Ignore ignore;
-  co_return co_await run_each(for_each_name(Verb::subscribe, mailboxes), ignore);
+  co_return co_await run_each(for_each_name(Verb::subscribe, mailboxes));
 }
 
 asio::awaitable<Answer> Session::change_flags(base::Uid uid, char sign, std::vector<std::string> flags) {
@@ -737,8 +852,7 @@ void add_item(Command& command, const AppendItem& item) {
 
 asio::awaitable<std::vector<Answer>> Session::append_all(std::vector<Command> commands) {
   if (pipelines()) co_return co_await exchange_shared(std::move(commands));
-  Ignore ignore;
-  co_return co_await run_each(std::move(commands), ignore);
+  co_return co_await run_each(std::move(commands));
 }
 
 asio::awaitable<Answer> Session::append_multi(const std::string& mailbox, const std::vector<AppendItem>& items) {

@@ -39,6 +39,8 @@ struct SessionOptions {
   base::Clock* clock = nullptr;                   // nothing: the system's
   // The server asked to be left alone for so long (F25): called before the next command. Empty: nobody waits.
   std::function<boost::asio::awaitable<void>(std::chrono::milliseconds)> rest;
+  // Commands are sent without waiting for each answer even if LITERAL+ is not offered (see pipelines()).
+  bool pipelining = false;
 };
 
 // What SELECT or EXAMINE said (RFC 3501 §6.3.1).
@@ -62,9 +64,29 @@ class Sink {
   virtual bool asked_for(const Untagged&) const { return true; }
   virtual bool full() const { return false; }
   virtual boost::asio::awaitable<void> drain() { co_return; }
+  // Nothing more comes: the command has been answered.
+  virtual boost::asio::awaitable<void> answered(const Answer&) { co_return; }
   // A body too large to hold; the Fetched that follows says BodyKind::streamed. Ignored by default.
   virtual boost::asio::awaitable<void> large_begin(std::uint64_t) { co_return; }
   virtual boost::asio::awaitable<void> large_chunk(std::string_view) { co_return; }
+};
+
+// What an account has, as NAMESPACE (RFC 2342; empty where not offered), LIST and LSUB show it.
+struct Listing {
+  Namespaces namespaces;
+  std::vector<ListItem> mailboxes, subscribed;
+};
+
+// EXAMINE and, in it, a UID FETCH.
+struct Visit {
+  std::string mailbox;
+  bool modseq = false;
+  UidSet set;
+  std::string items;  // in parentheses
+  Sink* sink = nullptr;
+  // As it was answered; `opened` is there before the sink gets anything.
+  base::Result<Opened> opened{};
+  base::Result<void> fetched{};
 };
 
 // One message of an APPEND. The octets are borrowed.
@@ -93,18 +115,21 @@ class Session {
   // How many messages it has, as last heard.
   std::uint64_t exists() const { return exists_; }
 
-  boost::asio::awaitable<Namespaces> namespaces();  // empty where not offered
+  boost::asio::awaitable<Listing> listing();
   boost::asio::awaitable<std::vector<ListItem>> list();
   boost::asio::awaitable<std::vector<ListItem>> lsub();
   boost::asio::awaitable<base::Result<StatusItem>> status(const std::string& mailbox, bool modseq);
-  // Several at once, in one round trip if `pipelined`; same order as asked.
+  // Several, in one round trip where commands may be pipelined; same order as asked.
   boost::asio::awaitable<std::vector<base::Result<StatusItem>>> statuses(std::vector<std::string> mailboxes,
-                                                                         bool modseq, bool pipelined);
+                                                                         bool modseq);
   // `modseq`: with HIGHESTMODSEQ, which some servers do not tell unless they are asked (RFC 7162 §3.1.8).
   boost::asio::awaitable<base::Result<Opened>> examine(const std::string& mailbox, bool modseq = false);
   boost::asio::awaitable<base::Result<Opened>> select(const std::string& mailbox);
   // Several, one after the other, in one round trip where commands may be pipelined; the last stays selected.
   boost::asio::awaitable<std::vector<base::Result<Opened>>> select_each(std::vector<std::string> mailboxes);
+  // One after the other, in one round trip where commands may be pipelined. A server that does not say UIDNEXT counts
+  // as not opened then.
+  boost::asio::awaitable<void> visit_each(std::vector<Visit>& visits);
   // A tagged NO or BAD is an error of Scope::mailbox. `items` in parentheses.
   boost::asio::awaitable<base::Result<void>> uid_fetch(const UidSet& set, std::string_view items, Sink& sink);
   boost::asio::awaitable<Answer> noop();
@@ -119,7 +144,7 @@ class Session {
 
   // A server that offers LITERAL+ takes commands without waiting for each answer. Then several coroutines may append at
   // once over this one connection, never while anything else is under way on it.
-  bool pipelines() const { return has("LITERAL+"); }
+  bool pipelines() const { return has("LITERAL+") || options_.pipelining; }
   // All of them in one command (RFC 3502).
   boost::asio::awaitable<Answer> append_multi(const std::string& mailbox, const std::vector<AppendItem>& items);
   // One command each, sent without waiting where the server offers LITERAL+; answers in order.
@@ -159,7 +184,9 @@ class Session {
   boost::asio::awaitable<void> write_part(std::vector<Command>* commands, Part* part);
   boost::asio::awaitable<void> read_part(Part* part);
   void end(const std::exception_ptr& why);
-  boost::asio::awaitable<std::vector<Answer>> run_each(std::vector<Command> commands, Sink& sink);
+  // `sinks`: one for each command.
+  boost::asio::awaitable<std::vector<Answer>> run_each(std::vector<Command> commands, std::vector<Sink*> sinks);
+  boost::asio::awaitable<std::vector<Answer>> run_each(std::vector<Command> commands);
   boost::asio::awaitable<Answer> run(Command command);
   boost::asio::awaitable<Answer> run(Command command, Sink& sink);
   boost::asio::awaitable<void> write_output();
@@ -168,6 +195,7 @@ class Session {
   boost::asio::awaitable<void> read_answers(Sink& sink, bool until_idle);
   boost::asio::awaitable<void> read_responses(Sink& sink, bool until_idle);
   boost::asio::awaitable<std::vector<ListItem>> list_all(Verb verb, const char* what);
+  class VisitSink;
   void submit(Command command);
   // Waits as long as the server asked for, if it did. Before every command but LOGOUT.
   boost::asio::awaitable<void> rest();
@@ -189,6 +217,7 @@ class Session {
   std::string mailbox_;
   std::string bye_;
   Capabilities capabilities_;
+  std::optional<Capabilities> greeted_;  // those of the greeting, while they may be believed
   std::string greeting_;
   std::vector<Answer> answers_;
   bool ready_for_body_ = false;

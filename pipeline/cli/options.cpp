@@ -241,9 +241,11 @@ CommandLine parse(int argc, char** argv, Talk talk) {
   app.add_option("--state", s.state, "Folder of the state store (default ./4d2kms.state)")->group(g);
   app.add_option("--only", s.only, "Only accounts that match user@domain, * and ? allowed (repeatable)")->group(g);
   app.add_option("--exclude", s.exclude, "Not these accounts (repeatable)")->group(g);
-  auto* jobs = app.add_option("--jobs", s.tuning.jobs, "Accounts at once (default 4)")
-                   ->group(g)
-                   ->check(CLI::Range(1, kMostJobs));
+  auto* jobs =
+      app.add_option("--jobs", s.tuning.jobs,
+                     fmt::format("Accounts at once (default: as many as serve best, from 4 to {})", kMostUnasked))
+          ->group(g)
+          ->check(CLI::Range(1, kMostJobs));
   std::string max_rate, quiet_hours;
   const CLI::Validator octets(
       [](std::string& text) {

@@ -36,7 +36,8 @@ class Ticking final : public base::Clock {
 struct Wire {
   std::string greeting = "* OK ready\r\n";
   std::vector<Rule> rules;
-  std::string sent;  // all octets of the client
+  bool in_turn = false;  // each rule serves one command
+  std::string sent;      // all octets of the client
   bool tls = false;
   std::string after_tls_asked;  // extra octets right behind the OK of STARTTLS
   std::size_t piece = 3;        // octets of one read
@@ -72,9 +73,10 @@ class Scripted final : public Transport {
       const auto space = line.find(' ');
       const std::string rest = space == std::string::npos ? line : line.substr(space + 1);
       if (space != std::string::npos) tag_ = line.substr(0, space);
-      for (const auto& r : w_.rules) {
-        if (!rest.starts_with(r.verb)) continue;
-        std::string reply = r.reply;
+      for (auto r = w_.rules.begin(); r != w_.rules.end(); ++r) {
+        if (!rest.starts_with(r->verb)) continue;
+        std::string reply = r->reply;
+        if (w_.in_turn) w_.rules.erase(r);
         for (std::size_t at; (at = reply.find("%t")) != std::string::npos;) reply.replace(at, 2, tag_);
         out_ += reply;
         break;
@@ -249,6 +251,112 @@ TEST(Session, CapabilityIsAskedForWhereLogInDoesNotTell) {  // Courier, 4D
   const auto r = open(w);
   ASSERT_FALSE(r.error) << r.error->text;
   EXPECT_TRUE(r.session->has("CHILDREN"));
+}
+
+// RFC 3501 §7.1: a greeting may carry them. One that is not safe yet cannot.
+TEST(Session, CapabilitiesOfTheGreetingNeedNotBeAskedFor) {
+  for (const auto tls : {base::TlsMode::none, base::TlsMode::starttls}) {
+    Wire w;
+    w.greeting = "* OK [CAPABILITY IMAP4rev1 LOGINDISABLED AUTH=PLAIN] ready\r\n";
+    w.rules = {
+        kCapability, kLogin, {"STARTTLS", "%t OK go\r\n"}, {"AUTHENTICATE", "+ \r\n"}, {"AGphbmU", "%t OK in\r\n"}};
+    const auto r = open(w, options(tls));
+    ASSERT_FALSE(r.error) << r.error->text;
+    const bool believed =
+        w.sent.find("LOGIN jane") == std::string::npos && w.sent.find("LOGIN \"") == std::string::npos;
+    EXPECT_EQ(believed, tls == base::TlsMode::none) << w.sent;
+  }
+}
+
+const Rule kPipelines{"LOGIN", "%t OK [CAPABILITY IMAP4rev1 LITERAL+ NAMESPACE] in\r\n"};
+
+// What an account has comes in one round trip, and each list is its own command's.
+TEST(Session, ListingIsOneRoundTrip) {
+  Wire w;
+  w.rules = {kCapability,
+             kPipelines,
+             {"NAMESPACE", "* NAMESPACE ((\"INBOX.\" \".\")) NIL NIL\r\n%t OK\r\n"},
+             {"LSUB", "* LSUB () \".\" \"a\"\r\n%t OK\r\n"},
+             {"LIST", "* LIST () \".\" \"a\"\r\n* LIST () \".\" \"b\"\r\n%t OK\r\n"}};
+  Listing got;
+  auto r = with_session(w, options(), [&got](Session& s) -> asio::awaitable<void> { got = co_await s.listing(); });
+  ASSERT_FALSE(r.error) << r.error->text;
+  EXPECT_EQ(got.namespaces.personal.front().prefix, "INBOX.");
+  EXPECT_EQ(got.mailboxes.size(), 2u);
+  EXPECT_EQ(got.subscribed.size(), 1u);
+}
+
+// What is told of three mailboxes that are listed together.
+std::string listed_together(const std::string& examine_b, const std::string& fetch_b, const Rule& login) {
+  Wire w;
+  w.in_turn = true;
+  const std::string a = "* 1 EXISTS\r\n* OK [UIDVALIDITY 7] .\r\n* OK [UIDNEXT 9] .\r\n%t OK\r\n";
+  const std::string c = "* 0 EXISTS\r\n* OK [UIDVALIDITY 8] .\r\n* OK [UIDNEXT 1] .\r\n%t OK\r\n";
+  w.rules = {kCapability,
+             login,
+             {"EXAMINE", a},
+             {"UID FETCH", "* 1 FETCH (UID 5 FLAGS () RFC822.SIZE 1)\r\n%t OK\r\n"},
+             {"EXAMINE", examine_b},
+             {"UID FETCH", fetch_b},
+             {"EXAMINE", c},
+             {"UID FETCH", "%t OK\r\n"}};
+  std::string story;
+  auto r = with_session(w, options(), [&](Session& s) -> asio::awaitable<void> {
+    std::vector<MailboxToList> all;
+    for (const char* name : {"a", "b", "c"})
+      all.push_back({name,
+                     [&story, name](const Opened&, std::vector<Envelope> some) -> asio::awaitable<void> {
+                       for (const auto& e : some) story += std::string(name) + std::to_string(e.uid.value) + " ";
+                       co_return;
+                     },
+                     [&story, name](const Opened& o, std::uint64_t n) -> asio::awaitable<void> {
+                       story += std::string(name) + "=" + std::to_string(n) + "/" + std::to_string(o.exists) + " ";
+                       co_return;
+                     }});
+    co_await list_mailboxes(s, std::move(all), false, "(UID FLAGS RFC822.SIZE)", 100);
+  });
+  return r.error ? r.error->text : story;
+}
+
+TEST(Session, MailboxesListedInOneRoundTripAreToldApart) {
+  const std::string b = "* 2 EXISTS\r\n* OK [UIDVALIDITY 9] .\r\n* OK [UIDNEXT 4] .\r\n%t OK\r\n";
+  const std::string two =
+      "* 1 FETCH (UID 2 FLAGS () RFC822.SIZE 1)\r\n* 2 FETCH (UID 3 FLAGS () RFC822.SIZE 1)\r\n%t OK\r\n";
+  for (const auto& login : {kLogin, kPipelines})
+    EXPECT_EQ(listed_together(b, two, login), "a5 a=1/1 b2 b3 b=2/2 c=0/0 ");
+  // What is answered inside a mailbox that was refused is about another one.
+  EXPECT_EQ(listed_together("%t NO no such mailbox\r\n", two, kPipelines), "a5 a=1/1 c=0/0 ");
+  EXPECT_EQ(listed_together(b, "%t NO not now\r\n", kPipelines), "a5 a=1/1 c=0/0 ");
+  // Cut off in the middle: what came is not all, and nobody is told that it was.
+  EXPECT_EQ(listed_together(b, "* 1 FETCH (UID 2 FLAGS () RFC822.SIZE 1)\r\n%t NO not now\r\n", kPipelines),
+            "a5 a=1/1 c=0/0 ");
+}
+
+TEST(Session, OpenedAndReadInOneRoundTripOrByHalvesWhereOneMessageSpoilsIt) {
+  const std::string opened = "* 3 EXISTS\r\n* OK [UIDVALIDITY 7] .\r\n* OK [UIDNEXT 9] .\r\n%t OK\r\n";
+  const auto body = [](int uid) { return "* 1 FETCH (UID " + std::to_string(uid) + " FLAGS () BODY[] {2}\r\nhi)\r\n"; };
+  for (const bool spoilt : {false, true}) {
+    Wire w;
+    w.in_turn = true;
+    w.rules = {kCapability, kPipelines, {"EXAMINE", opened}};
+    if (spoilt)
+      for (const auto& answer : {body(1) + "%t NO broken\r\n", body(1) + "%t OK\r\n", std::string("%t NO broken\r\n"),
+                                 std::string("%t NO UID 2 is broken\r\n"), body(3) + "%t OK\r\n"})
+        w.rules.push_back({"UID FETCH", answer});
+    else w.rules.push_back({"UID FETCH", body(1) + body(2) + body(3) + "%t OK\r\n"});
+    ReadMailbox got;
+    auto r = with_session(w, options(), [&got](Session& s) -> asio::awaitable<void> {
+      std::vector<base::Uid> uids;
+      for (int i = 1; i <= 3; ++i) uids.emplace_back(i);
+      got = co_await open_and_read(s, "a", std::move(uids), Keep::octets, base::Fingerprinter::E1x::if_8bit);
+    });
+    ASSERT_FALSE(r.error) << r.error->text;
+    ASSERT_TRUE(got.opened);
+    ASSERT_EQ(got.messages.size(), 3u);
+    EXPECT_EQ(got.messages[0].octets, "hi");
+    EXPECT_EQ(got.messages[1].found, spoilt ? BodyFound::refused : BodyFound::whole);
+    EXPECT_EQ(got.messages[2].octets, "hi");
+  }
 }
 
 TEST(Session, NoselectInLsubIsNoSubscription) {  // Courier, unasked

@@ -862,7 +862,7 @@ TEST_F(Contract, ResumeReadsEachMailboxFromItselfWhateverWasOpenedBefore) {
     World x;
     x.target.quirks.capabilities.erase("UIDPLUS");
     for (int i = 0; i < 200; ++i) x.source.put(World::kUser, "INBOX", mail("inbox " + std::to_string(i)));
-    for (int i = 0; i < 150; ++i) x.source.put(World::kUser, "Z", mail("z " + std::to_string(i)));
+    for (int i = 0; i < 700; ++i) x.source.put(World::kUser, "Z", mail("z " + std::to_string(i)));
     ASSERT_TRUE(x.run("run", n).died) << "never in that state";
     if (!std::filesystem::exists(x.settings.state + "/state.db") ||
         x.query("SELECT count(*) FROM sqlite_schema WHERE name='message'") == 0)
@@ -876,7 +876,7 @@ TEST_F(Contract, ResumeReadsEachMailboxFromItselfWhateverWasOpenedBefore) {
     x.source.put(World::kUser, "INBOX", mail("inbox, new"));
     x.run();
     for (const auto& b : x.target.bodies(World::kUser, "Z")) EXPECT_EQ(b.find("inbox"), std::string::npos);
-    EXPECT_EQ(x.target.bodies(World::kUser, "Z").size(), 149u);
+    EXPECT_EQ(x.target.bodies(World::kUser, "Z").size(), 699u);
     EXPECT_EQ(x.query("SELECT count(*) FROM message WHERE state=5"), 0) << "gone though it is at the source";
     x.expect_in_order();
     break;

@@ -28,7 +28,7 @@ struct Control : testing::Test {
                            auto now = tuned(tuning, r);
                            if (!now) return tl::unexpected(now.error());
                            tuning = *now;
-                           return json::object{{"jobs", tuning.jobs}};
+                           return json::object{{"jobs", tuning.jobs.value_or(0)}};
                          },
                          [this] {
                            ++stops;
@@ -85,14 +85,14 @@ TEST_F(Control, WhatIsNoRequestIsRefusedInWordsAndChangesNothing) {
     EXPECT_EQ(a.at("4d2kms").as_int64(), 1);
   }
   EXPECT_EQ(stops, 0);
-  EXPECT_EQ(tuning.jobs, 4);
+  EXPECT_FALSE(tuning.jobs);
   EXPECT_EQ(tuning.max_rate, 0u);
 }
 
 TEST_F(Control, FewerConnectionsThanJobsIsWhatCounts) {
   tuning.source_connections = 2;
   tuning.jobs = 8;
-  EXPECT_EQ(tuning.accounts_at_once(), 2);
+  EXPECT_EQ(tuning.most_at_once(), 2);
 }
 
 TEST_F(Control, SocketIsPrivateReplacesADeadOneAndGoesWithItsOwner) {
