@@ -75,8 +75,9 @@ struct LoadContext {
   Gate& gate;  // asked before each window
   WindowSize& window_size;
   base::Budget& in_flight;  // octets that have been read and not been answered for
-  // Target mailboxes that are being copied to: what is there may be ours, and not bound yet.
-  std::set<std::string> at_work{};
+  // Target mailboxes of the account that are being copied to, over any connection: what is there may be ours, and not
+  // bound yet.
+  std::set<std::string>& at_work;
 };
 
 class MailboxLoader {

@@ -198,12 +198,13 @@ asio::awaitable<void> Migration::sleep_unless_stopped(std::chrono::milliseconds 
 asio::awaitable<void> Migration::worker(std::vector<state::AccountRow>* queue,
                                         std::function<asio::awaitable<void>(state::AccountRow)> work) {
   while (!queue->empty() && !stopping_) {
-    if (progress_.running.size() >= static_cast<std::size_t>(accounts_at_once())) {
+    if (connections_wanted() >= accounts_at_once()) {
       co_await changed_.wait();
       continue;
     }
     const auto account = queue->back();
     queue->pop_back();
+    accounts_waiting_ = queue->size();
     progress_.running[account.address];
     std::exception_ptr failure;
     try {
@@ -220,7 +221,7 @@ asio::awaitable<void> Migration::worker(std::vector<state::AccountRow>* queue,
     ++progress_.accounts_done;
     progress_.ended.insert(account.address);
     look_at_speed();
-    // Whoever waits for its turn; this one goes on first, as it did when nobody waited.
+    // Whoever waits for its turn, or could help; this one goes on first, as it did when nobody waited.
     if (queue->empty()) changed_.notify();
   }
 }
@@ -231,7 +232,7 @@ void Migration::look_at_speed() {
   const double done = static_cast<double>(load.settled + progress_.verified) +
                       static_cast<double>(load.octets) / 32768 + static_cast<double>(progress_.accounts_done) * 20;
   const int before = accounts_at_once();
-  if (!sizing_.look(clock_.now(), done, static_cast<int>(progress_.running.size()), tuning())) return;
+  if (!sizing_.look(clock_.now(), done, connections_wanted(), tuning())) return;
   log_->debug("accounts at once: {}, not {}", accounts_at_once(), before);
   changed_.notify();
 }
@@ -247,6 +248,7 @@ asio::awaitable<void> Migration::for_each_account(std::vector<state::AccountRow>
   progress_.accounts = accounts.size();
   progress_.accounts_done = 0;
   sizing_.begin_stage();
+  accounts_waiting_ = accounts.size();
   std::reverse(accounts.begin(), accounts.end());
   std::vector<asio::awaitable<void>> tasks;
   // As many as there may ever be: those above the present limit wait for a change.

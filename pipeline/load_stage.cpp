@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <ctime>
+#include <unordered_map>
 
 #include "base/tasks.hpp"
 #include "base/text.hpp"
@@ -311,37 +312,165 @@ asio::awaitable<bool> Migration::mailbox_survives(asio::awaitable<void> work, st
   co_return false;
 }
 
+// The mailboxes of one account that are copied, shared by its lanes.
 struct Migration::CopyWork {
-  const std::vector<state::MailboxRow>& rows;
   const PlannedAccount* planned;
-  load::LoadContext* context;
-  Bodies* bodies;
-  std::map<std::int64_t, std::unique_ptr<load::MailboxLoader>>* loaders;
-  const std::map<std::int64_t, imap::Opened>* selected;
-  const std::set<std::int64_t>* given_up;
-  std::size_t next;  // of rows
-  std::exception_ptr* failure;
+  load::LoadCounters& counters;
+  WindowGate gate;
+  std::unordered_map<std::int64_t, const PlannedMailbox*> plans;
+  std::vector<state::MailboxRow> rows;  // the largest first, so that none is left alone at the end
+  std::map<std::int64_t, std::unique_ptr<load::MailboxLoader>> loaders;  // that have looked already, in the first lane
+  std::map<std::int64_t, imap::Opened> selected;
+  std::set<std::int64_t> given_up;
+  std::set<std::int64_t> taken;
+  std::set<std::string> at_work;  // their names on the target
+  std::exception_ptr failure;     // the first one: what the others meet afterwards is its consequence
+
+  const PlannedMailbox* plan_of(const state::MailboxRow& m) const {
+    const auto p = plans.find(m.id.value);
+    return p == plans.end() ? nullptr : p->second;
+  }
+  bool is_free(const state::MailboxRow& m) const { return !taken.contains(m.id.value); }
+  bool may_be_helped(const state::MailboxRow& m) const { return is_free(m) && !loaders.contains(m.id.value); }
+  // A log-in and what belongs to it costs as much as a few dozen messages.
+  bool is_worth_helping() const {
+    constexpr std::uint64_t kMessages = 100;
+    constexpr base::Octets kOctets = 4 * 1024 * 1024;
+    std::uint64_t messages = 0;
+    base::Octets octets = 0;
+    for (const auto& m : rows) {
+      if (!may_be_helped(m)) continue;
+      const auto* p = plan_of(m);
+      if (p != nullptr) messages += p->to_move, octets += p->octets;
+    }
+    return messages >= kMessages || octets >= kOctets;
+  }
 };
 
-// The first failure counts: what the others meet afterwards is its consequence.
-asio::awaitable<void> Migration::copy_mailboxes(CopyWork* work) {
+// A pair of connections.
+struct Migration::Lane {
+  explicit Lane(extract::SourceReader::OpenSession open_source) : bodies(std::move(open_source)) {}
+  bool helps = false;  // beside the account's first
+  std::unique_ptr<imap::Session> target;
+  Bodies bodies;
+  base::SharedLock target_use;
+  std::optional<load::LoadContext> context;
+};
+
+namespace {
+asio::awaitable<void> nothing() { co_return; }
+}  // namespace
+
+asio::awaitable<void> Migration::open_target(std::string address, std::unique_ptr<imap::Session>* target) {
+  auto opened = co_await open_session(Side::target, std::move(address), imap::Access::read_write);
+  *target = std::move(opened);
+}
+
+// Both log-ins at once.
+asio::awaitable<void> Migration::open_lane(Lane* lane, std::string address, bool with_source) {
+  auto source = with_source ? lane->bodies.connect() : nothing();
+  const auto ended = co_await base::run_both(open_target(address, &lane->target), std::move(source));
+  if (ended.first) std::rethrow_exception(ended.first);
+  if (ended.second) std::rethrow_exception(ended.second);
+}
+
+void Migration::enter(Lane* lane, CopyWork* work) {
+  lane->context.emplace(
+      load::LoadContext{store_,
+                        *lane->target,
+                        lane->target_use,
+                        lane->bodies,
+                        clock_,
+                        settings_.load,
+                        work->counters,
+                        work->planned->address,
+                        [this, work] { return stopping_ || work->failure != nullptr; },
+                        [this, id = work->planned->id](const std::string& kind, const std::string& detail,
+                                                       state::MailboxId mailbox) { event(kind, detail, id, mailbox); },
+                        {},
+                        [this, address = work->planned->address] {
+                          return open_session(Side::target, address, imap::Access::read_write);
+                        },
+                        work->gate,
+                        window_size_,
+                        in_flight_,
+                        work->at_work});
+}
+
+// Several mailboxes at once over the same two connections: while one waits for the target, the other sends.
+asio::awaitable<void> Migration::copy_in(Lane* lane, CopyWork* work) {
+  std::vector<asio::awaitable<void>> workers;
+  for (int i = 0; i < std::max(1, settings_.mailboxes_at_once); ++i) workers.push_back(copy_mailboxes(lane, work));
+  co_await base::run_all(std::move(workers));
+  if (work->failure) co_return;
+  const auto ended = co_await base::run_both(lane->bodies.end(), lane->target->logout());
+  if (ended.first) std::rethrow_exception(ended.first);
+  if (ended.second) std::rethrow_exception(ended.second);
+}
+
+asio::awaitable<void> Migration::copy_mailboxes(Lane* lane, CopyWork* work) {
   try {
-    while (work->next < work->rows.size() && !work->context->stopping()) {
-      const auto& m = work->rows[work->next++];
-      co_await copy_mailbox(work, &m);
+    while (!lane->context->stopping() && !(lane->helps && connections_wanted() > accounts_at_once())) {
+      const auto m = std::find_if(work->rows.begin(), work->rows.end(), [&](const auto& row) {
+        return lane->helps ? work->may_be_helped(row) : work->is_free(row);
+      });
+      if (m == work->rows.end()) break;
+      work->taken.insert(m->id.value);
+      co_await copy_mailbox(lane, work, &*m);
     }
   } catch (...) {
-    if (!*work->failure) *work->failure = std::current_exception();
+    if (!work->failure) work->failure = std::current_exception();
+    if (lane->helps) not_helped_.insert(work->planned->address);
+  }
+  changed_.notify();  // those who would help may have nothing left to do
+}
+
+// When no account waits for its turn, a connection that is free serves one that is still busy: the largest account
+// would be alone at the end of the night.
+asio::awaitable<void> Migration::help(CopyWork* work) {
+  const std::string address = work->planned->address;
+  while (!stopping_ && !work->failure && !not_helped_.contains(address) && work->is_worth_helping()) {
+    if (accounts_waiting_ > 0 || connections_wanted() >= accounts_at_once()) {
+      co_await changed_.wait();
+      continue;
+    }
+    ++helping_;
+    co_await help_once(work);
+    --helping_;
+    changed_.notify();
   }
 }
 
-asio::awaitable<void> Migration::copy_mailbox(CopyWork* work, const state::MailboxRow* mailbox) {
+asio::awaitable<void> Migration::help_once(CopyWork* work) {
+  const std::string address = work->planned->address;
+  Lane lane([this, address] { return open_session(Side::source, address, imap::Access::read_only); });
+  lane.helps = true;
+  std::optional<base::Error> refused;
+  try {
+    co_await open_lane(&lane, address, true);
+  } catch (const base::Failed& f) {
+    refused = f.error;
+  }
+  if (refused) {
+    // It goes on without: the account is logged in already.
+    log_->debug("{}: no second connection: {}", address, refused->text);
+    not_helped_.insert(address);
+    for (const auto side : {Side::source, Side::target})
+      if (refused_.erase({side, address}) > 0) --log_ins_[static_cast<int>(side)].refused_in_a_row;
+    if (refused->remedy == Remedy::retry_later) heard_enough();
+    co_return;
+  }
+  enter(&lane, work);
+  co_await copy_in(&lane, work);
+}
+
+asio::awaitable<void> Migration::copy_mailbox(Lane* lane, CopyWork* work, const state::MailboxRow* mailbox) {
   const auto& m = *mailbox;
   auto pending_query = [id = m.id](Db& db) { return state::pending(db, id); };
   const auto pending = co_await store_.run(std::move(pending_query));
   if (!m.present && pending > 0) {
     // Listed in the inventory, and no longer in LIST: this session's list is the second that lacks it.
-    if (co_await work->bodies->exists(m.wire)) co_return;
+    if (co_await lane->bodies.exists(m.wire)) co_return;
     auto gone = [id = m.id](Db& db) {
       state::Transaction t(db);
       db.run(
@@ -356,76 +485,51 @@ asio::awaitable<void> Migration::copy_mailbox(CopyWork* work, const state::Mailb
     co_await store_.run(std::move(gone));
     co_return;
   }
-  const auto& planned = work->planned->mailboxes;
-  const auto p = std::find_if(planned.begin(), planned.end(), [&](const auto& x) { return x.map.id == m.id; });
-  if (work->given_up->contains(m.id.value) || p == planned.end() || (pending == 0 && p->untouched)) co_return;
+  const auto* p = work->plan_of(m);
+  if (work->given_up.contains(m.id.value) || p == nullptr || (pending == 0 && p->untouched)) co_return;
   if (pending == 0 && p->create && m.messages == 0) co_return;
-  auto l = std::move((*work->loaders)[m.id.value]);
+  std::unique_ptr<load::MailboxLoader> l;
+  if (const auto had = work->loaders.find(m.id.value); had != work->loaders.end()) l = std::move(had->second);
   const bool looked = l != nullptr;
   if (!looked) {
-    const auto s = work->selected->find(m.id.value);
-    const auto known = s == work->selected->end() ? std::nullopt : std::optional(s->second);
-    l = std::make_unique<load::MailboxLoader>(*work->context, m, known);
+    const auto s = work->selected.find(m.id.value);
+    const auto known = s == work->selected.end() ? std::nullopt : std::optional(s->second);
+    l = std::make_unique<load::MailboxLoader>(*lane->context, m, known);
   }
   co_await mailbox_survives(bring(l.get(), looked), m.id);
-}
-
-namespace {
-asio::awaitable<void> nothing() { co_return; }
-}  // namespace
-
-asio::awaitable<void> Migration::open_target(std::string address, std::unique_ptr<imap::Session>* target) {
-  auto opened = co_await open_session(Side::target, std::move(address), imap::Access::read_write);
-  *target = std::move(opened);
 }
 
 asio::awaitable<void> Migration::load_once(const PlannedAccount* as_planned) {
   PlannedAccount mine = *as_planned;
   PlannedAccount* planned = &mine;
-  extract::SourceReader::OpenSession open_source = [this, address = planned->address] {
-    return open_session(Side::source, address, imap::Access::read_only);
-  };
-  Bodies bodies(open_source);
-  std::unique_ptr<imap::Session> target;
-  {
-    // Both log-ins at once.
-    const bool copies =
-        std::any_of(mine.mailboxes.begin(), mine.mailboxes.end(), [](const auto& m) { return m.to_move > 0; });
-    auto source = copies ? bodies.connect() : nothing();
-    const auto ended = co_await base::run_both(open_target(planned->address, &target), std::move(source));
-    if (ended.first) std::rethrow_exception(ended.first);
-    if (ended.second) std::rethrow_exception(ended.second);
-  }
-  if (mine.fate == Fate::create) co_await adapt_to_target(target.get(), planned);
-  std::set<std::int64_t> given_up = co_await create_mailboxes(target.get(), planned);
+  Lane lane(
+      [this, address = planned->address] { return open_session(Side::source, address, imap::Access::read_only); });
+  const bool copies =
+      std::any_of(mine.mailboxes.begin(), mine.mailboxes.end(), [](const auto& m) { return m.to_move > 0; });
+  co_await open_lane(&lane, planned->address, copies);
+  imap::Session* const target = lane.target.get();
+  if (mine.fate == Fate::create) co_await adapt_to_target(target, planned);
+  auto not_made = co_await create_mailboxes(target, planned);
 
   auto query = [id = planned->id](Db& db) { return state::mailboxes(db, id); };
   const auto rows = co_await store_.run(std::move(query));
-  std::exception_ptr failure;
-  base::SharedLock target_use;
   auto& running = progress_.running[planned->address];
   running.messages = 0;
   for (const auto& m : planned->mailboxes) running.messages += m.to_move;
-  WindowGate gate(*this, planned->address);
-  load::LoadContext context{
-      store_,
-      *target,
-      target_use,
-      bodies,
-      clock_,
-      settings_.load,
-      running.load,
-      planned->address,
-      [this, &failure] { return stopping_ || failure != nullptr; },
-      [this, id = planned->id](const std::string& kind, const std::string& detail, state::MailboxId mailbox) {
-        event(kind, detail, id, mailbox);
-      },
-      {},
-      [this, address = planned->address] { return open_session(Side::target, address, imap::Access::read_write); },
-      gate,
-      window_size_,
-      in_flight_};
-  std::map<std::int64_t, std::unique_ptr<load::MailboxLoader>> loaders;
+  CopyWork work{
+      planned, running.load, WindowGate(*this, planned->address), {}, rows, {}, {}, std::move(not_made), {}, {}, {}};
+  for (const auto& m : planned->mailboxes) work.plans[m.map.id.value] = &m;
+  std::stable_sort(work.rows.begin(), work.rows.end(), [&](const auto& a, const auto& b) {
+    const auto size = [&](const auto& m) {
+      const auto* p = work.plan_of(m);
+      return p == nullptr ? 0 : p->octets;
+    };
+    return size(a) > size(b);
+  });
+  auto& given_up = work.given_up;
+  auto& loaders = work.loaders;
+  enter(&lane, &work);
+  auto& context = *lane.context;
 
   // First what is in doubt, all of it, so that at most one settle is owed to the account.
   base::Octets doubtful_octets = 0;
@@ -490,19 +594,14 @@ asio::awaitable<void> Migration::load_once(const PlannedAccount* as_planned) {
     names.push_back(m.target_wire);
     ids.push_back(m.id);
   }
-  std::map<std::int64_t, imap::Opened> selected;
   const auto opened = co_await target->select_each(std::move(names));
   for (std::size_t i = 0; i < opened.size(); ++i)
-    if (opened[i]) selected[ids[i].value] = *opened[i];
-  CopyWork work{rows, planned, &context, &bodies, &loaders, &selected, &given_up, 0, &failure};
-  // Several mailboxes at once over the same two connections: while one waits for the target, the other sends.
-  std::vector<asio::awaitable<void>> workers;
-  for (int i = 0; i < std::max(1, settings_.mailboxes_at_once); ++i) workers.push_back(copy_mailboxes(&work));
-  co_await base::run_all(std::move(workers));
-  if (failure) std::rethrow_exception(failure);
-  const auto ended = co_await base::run_both(bodies.end(), target->logout());
-  if (ended.first) std::rethrow_exception(ended.first);
-  if (ended.second) std::rethrow_exception(ended.second);
+    if (opened[i]) work.selected[ids[i].value] = *opened[i];
+  std::vector<asio::awaitable<void>> lanes;
+  lanes.push_back(copy_in(&lane, &work));
+  for (int i = 0; i < kMostHelpers; ++i) lanes.push_back(help(&work));
+  co_await base::run_all(std::move(lanes));
+  if (work.failure) std::rethrow_exception(work.failure);
 }
 
 }  // namespace pipeline

@@ -159,6 +159,8 @@ class Migration {
   static constexpr base::Octets kOctetsInFlight = 24 * 1024 * 1024;
   boost::asio::awaitable<void> worker(std::vector<state::AccountRow>* queue,
                                       std::function<boost::asio::awaitable<void>(state::AccountRow)> work);
+  // Of accounts that are running, and of those that help one.
+  int connections_wanted() const { return static_cast<int>(progress_.running.size()) + helping_; }
   // More accounts at once, or fewer?
   void look_at_speed();
   void heard_enough();
@@ -174,8 +176,14 @@ class Migration {
   boost::asio::awaitable<void> open_target(std::string address, std::unique_ptr<imap::Session>* target);
   boost::asio::awaitable<void> load_once(const PlannedAccount* planned);
   struct CopyWork;
-  boost::asio::awaitable<void> copy_mailboxes(CopyWork* work);
-  boost::asio::awaitable<void> copy_mailbox(CopyWork* work, const state::MailboxRow* mailbox);
+  struct Lane;
+  boost::asio::awaitable<void> open_lane(Lane* lane, std::string address, bool with_source);
+  void enter(Lane* lane, CopyWork* work);
+  boost::asio::awaitable<void> copy_in(Lane* lane, CopyWork* work);
+  boost::asio::awaitable<void> help(CopyWork* work);
+  boost::asio::awaitable<void> help_once(CopyWork* work);
+  boost::asio::awaitable<void> copy_mailboxes(Lane* lane, CopyWork* work);
+  boost::asio::awaitable<void> copy_mailbox(Lane* lane, CopyWork* work, const state::MailboxRow* mailbox);
   boost::asio::awaitable<void> verify_new_account(VerifyResult* result, VerifyLevel level, state::AccountRow account);
   boost::asio::awaitable<void> verify_new_once(VerifyResult* result, VerifyLevel level, state::AccountRow account);
   boost::asio::awaitable<void> verify_all_account(VerifyResult* result, VerifyLevel level, Servers servers,
@@ -217,6 +225,10 @@ class Migration {
   Progress progress_;
   RateLimit rate_limit_;
   Sizing sizing_;
+  std::size_t accounts_waiting_ = 0;      // for their turn
+  int helping_ = 0;                       // lanes beside the first one of an account
+  std::set<std::string> not_helped_;      // accounts whose further connections failed in this run
+  static constexpr int kMostHelpers = 7;  // of one account: servers allow about ten connections of one user
   load::WindowSize window_size_;
   base::Budget in_flight_{kOctetsInFlight};
   base::Wake changed_;  // accounts at once, or who of them is running, or that we stop
