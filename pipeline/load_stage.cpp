@@ -332,18 +332,12 @@ struct Migration::CopyWork {
   }
   bool is_free(const state::MailboxRow& m) const { return !taken.contains(m.id.value); }
   bool may_be_helped(const state::MailboxRow& m) const { return is_free(m) && !loaders.contains(m.id.value); }
-  // A log-in and what belongs to it costs as much as a few dozen messages.
-  bool is_worth_helping() const {
-    constexpr std::uint64_t kMessages = 100;
-    constexpr base::Octets kOctets = 4 * 1024 * 1024;
+  // Messages; one of 40 KiB costs about as much as two of nothing.
+  std::uint64_t may_be_helped_with() const {
     std::uint64_t messages = 0;
-    base::Octets octets = 0;
-    for (const auto& m : rows) {
-      if (!may_be_helped(m)) continue;
-      const auto* p = plan_of(m);
-      if (p != nullptr) messages += p->to_move, octets += p->octets;
-    }
-    return messages >= kMessages || octets >= kOctets;
+    for (const auto& m : rows)
+      if (const auto* p = plan_of(m); p != nullptr && may_be_helped(m)) messages += p->to_move + p->octets / 40960;
+    return messages;
   }
 };
 
@@ -429,7 +423,8 @@ asio::awaitable<void> Migration::copy_mailboxes(Lane* lane, CopyWork* work) {
 // would be alone at the end of the night.
 asio::awaitable<void> Migration::help(CopyWork* work) {
   const std::string address = work->planned->address;
-  while (!stopping_ && !work->failure && !not_helped_.contains(address) && work->is_worth_helping()) {
+  while (!stopping_ && !work->failure && !not_helped_.contains(address) &&
+         work->may_be_helped_with() >= settings_.helped_from) {
     if (accounts_waiting_ > 0 || connections_wanted() >= accounts_at_once()) {
       co_await changed_.wait();
       continue;

@@ -37,6 +37,7 @@ struct Settings {
   std::vector<std::string> only, exclude;  // patterns of user@domain
   Tuning tuning;                           // can change while a stage runs
   int mailboxes_at_once = 2;               // of one account, over the same connections
+  std::uint64_t helped_from = 100;         // messages of an account that wait, for a free connection to help with them
   VerifyLevel verify = VerifyLevel::full;
   load::LoadOptions load;
   std::string escape;          // characters of mailbox names that the target does not take

@@ -77,6 +77,49 @@ TEST_F(Contract, ARefusalInOneMailboxWhileAnotherSendsSpoilsNeither) {
   }
 }
 
+// Connections that no account waits for serve one that is still busy.
+TEST_F(Contract, AFreeConnectionHelpsAnAccountThatIsStillBusy) {
+  for (const char* name : {"INBOX", "Archive", "Zoo", "Yard"})
+    for (int i = 0; i < 100; ++i) w.source.put(World::kUser, name, mail(fmt::format("{} {}", name, i)));
+  w.settings.mailboxes_at_once = 1;
+  w.settings.verify = pipeline::VerifyLevel::none;
+  w.settings.tuning.jobs = 1;
+  World other;
+  other.source.users = w.source.users;
+  other.settings.mailboxes_at_once = 1;
+  other.settings.verify = pipeline::VerifyLevel::none;
+  other.settings.tuning.jobs = 3;
+  EXPECT_EQ(w.run().exit, 0);
+  EXPECT_EQ(other.run().exit, 0);
+  EXPECT_EQ(other.target.logins, w.target.logins + 2) << "one for the plan, one for the load, and two that helped";
+  for (World* x : {&w, &other}) {
+    x->expect_equal();
+    x->expect_in_order();
+  }
+}
+
+// Nobody is the worse for help that is refused.
+TEST_F(Contract, HelpThatIsRefusedIsNotAskedForAgain) {
+  for (const char* name : {"INBOX", "Archive", "Zoo", "Yard"})
+    for (int i = 0; i < 100; ++i) w.source.put(World::kUser, name, mail(fmt::format("{} {}", name, i)));
+  w.settings.mailboxes_at_once = 1;
+  w.settings.tuning.jobs = 3;
+  w.settings.verify = pipeline::VerifyLevel::none;
+  for (const bool finally : {false, true}) {
+    World x;
+    x.source.users = w.source.users;
+    x.settings = w.settings;
+    x.settings.state = x.folder.path() + "/state";
+    if (finally) x.target.logins = 1;  // the third is refused without a reason then
+    x.target.last_login = x.target.logins + 2;
+    const auto r = x.run();
+    EXPECT_EQ(r.exit, 0) << r.error;
+    x.expect_equal();
+    x.expect_in_order();
+    EXPECT_LE(x.target.logins, x.target.last_login + 7) << "tried once by each that might help, and no more";
+  }
+}
+
 TEST_F(Contract, SameWithoutUidplusLiteralPlusMultiappendAndWithoutAll) {
   for (const std::set<std::string>& hidden : std::vector<std::set<std::string>>{
            {"UIDPLUS"}, {"LITERAL+"}, {"MULTIAPPEND"}, {"UIDPLUS", "LITERAL+", "MULTIAPPEND", "NAMESPACE"}}) {

@@ -15,7 +15,8 @@ struct Variant {
   const char* name;
   std::set<std::string> hidden;
   bool faults;
-  bool large;  // with a body that is streamed
+  bool large;           // with a body that is streamed
+  bool helped = false;  // by a second pair of connections
 };
 
 void PrintTo(const Variant& v, std::ostream* os) { *os << v.name; }
@@ -24,6 +25,12 @@ void prepare(World& w, const Variant& v) {
   for (const auto& c : v.hidden) w.target.quirks.capabilities.erase(c);
   w.settings.load.settle = std::chrono::seconds(10);
   w.target.thaw = std::chrono::seconds(4);
+  if (v.helped) {
+    w.settings.mailboxes_at_once = 1;
+    w.settings.tuning.jobs = 3;
+    w.settings.helped_from = 1;
+    w.source.put(World::kUser, "Second", mail("second"));
+  }
   for (int i = 0; i < 12; ++i)
     w.source.put(World::kUser, "INBOX", mail(std::to_string(i % 10)), {"\\Seen"});  // two equal pairs
   if (v.large) {
@@ -62,7 +69,8 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(Variant{"everything", {}, false, true}, Variant{"no_uidplus", {"UIDPLUS"}, false, false},
                       Variant{"no_multiappend", {"MULTIAPPEND"}, false, false},
                       Variant{"nothing", {"UIDPLUS", "LITERAL+", "MULTIAPPEND", "NAMESPACE"}, false, true},
-                      Variant{"faults", {}, true, false}, Variant{"faults_single", {"MULTIAPPEND"}, true, false}),
+                      Variant{"faults", {}, true, false}, Variant{"faults_single", {"MULTIAPPEND"}, true, false},
+                      Variant{"helped", {}, true, false, true}),
     [](const auto& p) { return std::string(p.param.name); });
 
 TEST_P(CrashSweep, DyingBeforeAnyStepLosesAndDoublesNothing) {
@@ -77,7 +85,12 @@ TEST_P(CrashSweep, DyingBeforeAnyStepLosesAndDoublesNothing) {
     ASSERT_EQ(resumed.exit, 0) << "resume after step " << n << "\n" << pipeline::report_text(resumed.report);
     expect_exactly_once(w, "crash before step " + std::to_string(n));
     if (HasFatalFailure()) return;
-    if (!died) break;
+    if (!died) {
+      if (GetParam().helped) {
+        EXPECT_GT(w.target.logins, 4u) << "nobody helped";
+      }
+      break;
+    }
     steps = n;
     if (n % 9 == 0) {
       const auto appends = w.target.appends;

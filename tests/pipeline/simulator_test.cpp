@@ -124,6 +124,9 @@ void Simulation::choose_servers() {
   if (chance_.percent(10)) q.forgets_dates = true, dates_kept_ = false;
   if (chance_.percent(10)) q.permanent_flags = "(\\Seen \\Answered \\Flagged \\Deleted \\Draft)", flags_kept_ = false;
   w_.settings.load.settle = 10s;
+  w_.settings.tuning.jobs = 1 + static_cast<int>(chance_.below(3));
+  w_.settings.mailboxes_at_once = 1 + static_cast<int>(chance_.below(2));
+  w_.settings.helped_from = 1;
   tell("target: " + base::join({q.capabilities.begin(), q.capabilities.end()}, " ") + ", APPENDUID habit " +
        std::to_string(static_cast<int>(q.append_uid)) + ", keeps first " +
        std::to_string(q.keeps_first_of_refused_multi) + ", hides fresh " + std::to_string(q.hides_fresh.count()) +
