@@ -58,7 +58,12 @@ class Fingerprinter {
   Fingerprint finish();
 
  private:
-  void canonical(std::string_view text, bool header);
+  std::string_view header(std::string_view octets);
+  void header_line(std::string_view text);
+  void body(std::string_view octets);
+  // Of the canonical form: no CR, no NUL.
+  void put(std::string_view text);
+  void release_lfs();
   void flush();
   struct Free {
     void operator()(EVP_MD_CTX* c) const { EVP_MD_CTX_free(c); }

@@ -689,6 +689,7 @@ MailboxLoader::Outgoing MailboxLoader::outgoing(MessageRow row, std::string octe
   Outgoing o;
   o.print = print;
   o.date = row.date;
+  if (header.empty()) header = std::string_view(octets).substr(0, 256 * 1024);
   const auto now = context_.clock.unix_seconds();
   if (!o.date || !imap::storable(*o.date, now)) {
     const std::string had = o.date ? imap::format_date_time(*o.date) : std::string("none that is a date");
@@ -769,9 +770,7 @@ asio::awaitable<void> MailboxLoader::process(Window window) {
       co_await quarantine(row, kBeyondLimit, limit_words(), body.octets);
       continue;
     }
-    const std::string_view header = std::string_view(body.octets).substr(0, 256 * 1024);
-    std::string keep(header);
-    items.push_back(outgoing(std::move(row), std::move(body.octets), body.print, keep));
+    items.push_back(outgoing(std::move(row), std::move(body.octets), body.print, {}));
     repair_as_before(items.back());
   }
   co_await send(std::move(items));

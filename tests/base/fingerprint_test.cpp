@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <random>
+
 namespace {
 
 using base::fingerprint;
@@ -46,6 +48,62 @@ TEST(Fingerprint, IsTheSameHoweverTheOctetsAreSplit) {
     EXPECT_EQ(split.e0, whole.e0);
     EXPECT_EQ(split.e1x, whole.e1x);
     EXPECT_EQ(split.octets, text.size());
+  }
+}
+
+// As the words of the header file have it, octet by octet.
+base::Fingerprint word_for_word(const std::string& octets) {
+  std::string canonical, x;
+  bool in_header = true, empty = true;
+  base::Fingerprint f;
+  for (const char c : octets) {
+    if (c == '\r') continue;
+    if (c == '\n') {
+      if (empty) in_header = false;
+      empty = true;
+      canonical += c, x += c;
+      continue;
+    }
+    empty = false;
+    const char put = c == '\0' ? '\x80' : c;
+    canonical += put;
+    const bool eight = static_cast<unsigned char>(put) >= 0x80;
+    if (in_header && eight) f.header_8bit = true;
+    x += in_header && (eight || put == '?' || put == 'X') ? 'X' : put;
+  }
+  while (canonical.ends_with('\n')) canonical.pop_back(), x.pop_back();
+  base::Sha256 e1, e1x;
+  e1.add(canonical);
+  e1x.add(x);
+  f.e1 = e1.finish();
+  f.e1x = e1x.finish();
+  return f;
+}
+
+TEST(Fingerprint, IsWhatItsWordsSayForAnyOctetsInAnyPieces) {
+  std::mt19937 draw(1);
+  const std::string alphabet("aX?\r\n\r\n\n\x85", 9);
+  for (int i = 0; i < 20000; ++i) {
+    std::string octets;
+    const auto length = draw() % 40;
+    for (unsigned k = 0; k < length; ++k) octets += draw() % 20 == 0 ? '\0' : alphabet[draw() % alphabet.size()];
+    if (i % 100 == 0) octets += std::string(40000, "z\n\r"[draw() % 3]) + "\r\n\r\nend\r\n";
+    const auto want = word_for_word(octets);
+    for (const auto when : {Fingerprinter::E1x::if_8bit, Fingerprinter::E1x::always}) {
+      Fingerprinter f(when);
+      for (std::size_t at = 0; at < octets.size();) {
+        const auto n = 1 + draw() % 50;
+        f.add(std::string_view(octets).substr(at, n));
+        at += n;
+      }
+      const auto got = f.finish();
+      ASSERT_EQ(got.e1, want.e1) << i;
+      ASSERT_EQ(got.header_8bit, want.header_8bit) << i;
+      ASSERT_EQ(got.e1x.has_value(), when == Fingerprinter::E1x::always || want.header_8bit);
+      if (got.e1x) {
+        ASSERT_EQ(*got.e1x, *want.e1x) << i;
+      }
+    }
   }
 }
 
