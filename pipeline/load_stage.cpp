@@ -325,6 +325,7 @@ struct Migration::CopyWork {
   std::set<std::int64_t> taken;
   std::set<std::string> at_work;  // their names on the target
   std::exception_ptr failure;     // the first one: what the others meet afterwards is its consequence
+  bool helped = false;            // a second lane was there
 
   const PlannedMailbox* plan_of(const state::MailboxRow& m) const {
     const auto p = plans.find(m.id.value);
@@ -414,7 +415,8 @@ asio::awaitable<void> Migration::copy_mailboxes(Lane* lane, CopyWork* work) {
     }
   } catch (...) {
     if (!work->failure) work->failure = std::current_exception();
-    if (lane->helps) not_helped_.insert(work->planned->address);
+    // It need not be the helper that failed: a server may end one connection of a user because of the other.
+    if (work->helped) not_helped_.insert(work->planned->address);
   }
   changed_.notify();  // those who would help may have nothing left to do
 }
@@ -447,14 +449,14 @@ asio::awaitable<void> Migration::help_once(CopyWork* work) {
     refused = f.error;
   }
   if (refused) {
-    // It goes on without: the account is logged in already.
+    // It goes on without; a limit of connections for one user says nothing of other accounts.
     log_->debug("{}: no second connection: {}", address, refused->text);
     not_helped_.insert(address);
     for (const auto side : {Side::source, Side::target})
       if (refused_.erase({side, address}) > 0) --log_ins_[static_cast<int>(side)].refused_in_a_row;
-    if (refused->remedy == Remedy::retry_later) heard_enough();
     co_return;
   }
+  work->helped = true;
   enter(&lane, work);
   co_await copy_in(&lane, work);
 }
@@ -512,7 +514,8 @@ asio::awaitable<void> Migration::load_once(const PlannedAccount* as_planned) {
   running.messages = 0;
   for (const auto& m : planned->mailboxes) running.messages += m.to_move;
   CopyWork work{
-      planned, running.load, WindowGate(*this, planned->address), {}, rows, {}, {}, std::move(not_made), {}, {}, {}};
+      planned, running.load, WindowGate(*this, planned->address), {}, rows, {}, {}, std::move(not_made), {}, {},
+      {},      false};
   for (const auto& m : planned->mailboxes) work.plans[m.map.id.value] = &m;
   std::stable_sort(work.rows.begin(), work.rows.end(), [&](const auto& a, const auto& b) {
     const auto size = [&](const auto& m) {

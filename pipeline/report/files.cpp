@@ -1,6 +1,8 @@
 #include "pipeline/report/files.hpp"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
@@ -21,14 +23,28 @@ enum class Appears : std::uint8_t {
   directly,  // of tens of thousands, for half the time; cut off only if the process dies in that moment
 };
 
+// A file of ours and no other: in a folder where others may write, a link of that name would lead our octets into
+// somebody's file.
+bool make_new(const std::string& path) {
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT) return false;
+  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+  if (fd < 0) return false;
+  ::close(fd);
+  errno = 0;
+  return true;
+}
+
 // What is wrong; empty: nothing.
 std::string save(const std::string& path, Appears how, const std::function<void(std::ostream&)>& write) {
   const std::string part = how == Appears::whole ? path + ".part" : path;
-  errno = 0;
-  std::ofstream file(part, std::ios::binary | std::ios::trunc);
-  write(file);
-  file.close();
-  if (file && (part == path || std::rename(part.c_str(), path.c_str()) == 0)) return {};
+  const bool made = make_new(part);
+  std::ofstream file;
+  if (made) {
+    file.open(part, std::ios::binary | std::ios::trunc);
+    write(file);
+    file.close();
+  }
+  if (made && file && (part == path || std::rename(part.c_str(), path.c_str()) == 0)) return {};
   const int why = errno;
   std::remove(part.c_str());
   return fmt::format(

@@ -3,10 +3,13 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <fstream>
 #include <sstream>
 
 #include "base/text.hpp"
 #include "pipeline/report/csv.hpp"
+#include "pipeline/report/files.hpp"
 #include "pipeline/report/notes.hpp"
 #include "tests/support/world.hpp"
 
@@ -162,6 +165,21 @@ using namespace std::string_view_literals;
 constexpr auto kAttack =
     "<script>alert(1)</script><img src=x onerror=alert(2)>\" onmouseover=\"x' y='&lt;\xE2\x80\xAEgnp.exe\xE2\x81\xA6 "
     "\x00 \xFF\xC0\xAF \xC2\x85 \x1B[2J\x7F"sv;
+
+TEST_F(Report, ALinkInItsFolderLeadsNowhere) {
+  const std::string out = folder.path() + "/out", theirs = folder.path() + "/theirs";
+  std::filesystem::create_directories(out + "/notes");
+  std::ofstream(theirs) << "precious";
+  const auto r = made();
+  const std::string note = "notes/" + note_file_name("jane@north.example") + ".txt";
+  for (const auto& name : {std::string("run-1.txt"), std::string("run-1.txt.part"), note})
+    std::filesystem::create_symlink(theirs, out + "/" + name);
+  EXPECT_TRUE(write_report(out, {r, "", &store.db(), nullptr}, {"text", "notes"}).empty());
+  std::string is;
+  std::getline(std::ifstream(theirs), is);
+  EXPECT_EQ(is, "precious");
+  for (const auto& name : {std::string("run-1.txt"), note}) EXPECT_FALSE(std::filesystem::is_symlink(out + "/" + name));
+}
 
 TEST_F(Report, NothingThatServersSayIsMarkup) {
   auto& db = store.db();
