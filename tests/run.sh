@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what is needed (Debian 12, as root), builds, and runs every test: unit tests, protocol scripts, the contract against
-# a model server, the crash sweep, the simulator, power cuts, mutants, and the end-to-end tests on private Dovecots, Cyrus and
+# a model server, the crash sweep, the simulator, power cuts, mutants (a share of them each day), and the end-to-end tests on private Dovecots, Cyrus and
 # Courier, and the wizard in a real Chromium, all of it under AddressSanitizer and UndefinedBehaviorSanitizer with warnings
 # as errors. Under an hour on two cores.
 #
