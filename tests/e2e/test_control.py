@@ -75,7 +75,10 @@ class Control(Sandbox):
     def test_status_report_and_end(self):
         first = self.report("run", "--only", "u1@example.org", "--verify", "none")
         run = self.start(*self.slow)
-        s = self.copying(20)
+        def with_a_pace():  # which takes two samples, half a second apart
+            s = self.copying(20)
+            return s["eta_seconds"] and s
+        s = self.until(with_a_pace, "a time to go")
         self.assertEqual(stat.S_IMODE(os.stat(self.state / "control").st_mode), 0o600)
         self.assertEqual(stat.S_IMODE(os.stat(self.state).st_mode), 0o700)
         self.assertEqual((s["4d2kms"], s["ok"], s["command"], s["pid"]), (1, True, "run", run.pid))
