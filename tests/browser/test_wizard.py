@@ -101,11 +101,11 @@ class FourD(Browser, KerioSandbox):
         ]
 
     def test_a_whole_migration_aborted_killed_and_come_back_to(self):
-        w = self.wizard("--max-rate", "60K")
+        w = self.wizard("--max-rate", "200K")  # 128 MiB: eleven minutes, met in their middle on any machine
         seen = self.person(w.url, *self.to_summary(), ["look", "5-summary-plan"], ["count", "rows", ".accounts tbody tr"],
                            ["uncheck", "[data-account='lars@lab.example']"], ["open", "/summary"],
                            ["text", ".accounts tr.dim", "lars@lab.example"],
-                           ["tab", "[data-post='/api/start']", "Enter"], ["at", "/progress"], ["copied", 20], ["look", "6-progress"],
+                           ["tab", "[data-post='/api/start']", "Enter"], ["at", "/progress"], ["copied", 10], ["look", "6-progress"],
                            shots=True, timeout=120000)
         self.assertEqual(seen["values"]["rows"], 15)
         # The browser is closed; the migration goes on, and the command line sees it.

@@ -6,6 +6,8 @@ from support import FIXTURES, PROGRAM, Sandbox
 
 imaplib._MAXLINE = 10_000_000
 
+ADDRESSES = ["anna@north.example", "bjorn@north.example", "carla@north.example"]  # of the people below
+
 
 class KerioSandbox(Sandbox):
     """A source Dovecot with `people`, the double in front of another, a roster or a 4D configuration."""
