@@ -32,22 +32,6 @@ asio::awaitable<void> run_all(std::vector<asio::awaitable<void>> tasks) {
     if (failures[i]) std::rethrow_exception(failures[i]);
 }
 
-asio::awaitable<SharedLock::Hold> SharedLock::take(bool alone) {
-  const auto mine = next_++;
-  while (mine != serving_ || alone_ || (alone && holders_ > 0)) co_await changed_.wait();
-  ++serving_;
-  ++holders_;
-  alone_ = alone;
-  changed_.notify();  // the next may share it
-  co_return Hold(*this);
-}
-
-void SharedLock::release() {
-  --holders_;
-  alone_ = false;
-  changed_.notify();
-}
-
 asio::awaitable<Budget::Hold> Budget::take(std::uint64_t amount) {
   const auto mine = next_++;
   while (mine != serving_ || (taken_ > 0 && taken_ + amount > all_)) co_await changed_.wait();
@@ -61,5 +45,8 @@ void Budget::give_back(std::uint64_t amount) {
   taken_ -= amount;
   changed_.notify();
 }
+
+asio::awaitable<SharedLock::Hold> SharedLock::share() { return all_.take(1); }
+asio::awaitable<SharedLock::Hold> SharedLock::alone() { return all_.take(kAll); }
 
 }  // namespace base

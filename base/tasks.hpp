@@ -21,39 +21,8 @@ struct BothEnded {
 };
 boost::asio::awaitable<BothEnded> run_both(boost::asio::awaitable<void> first, boost::asio::awaitable<void> second);
 
-// A thing that many may share or one may have alone. First come, first served, so nobody waits for ever.
-class SharedLock {
- public:
-  class [[nodiscard]] Hold {
-   public:
-    Hold() = default;
-    explicit Hold(SharedLock& lock) : lock_(&lock) {}
-    Hold(Hold&& other) noexcept : lock_(std::exchange(other.lock_, nullptr)) {}
-    Hold& operator=(Hold&& other) noexcept {
-      std::swap(lock_, other.lock_);
-      return *this;
-    }
-    ~Hold() {
-      if (lock_ != nullptr) lock_->release();
-    }
-
-   private:
-    SharedLock* lock_ = nullptr;
-  };
-  boost::asio::awaitable<Hold> share() { return take(false); }
-  boost::asio::awaitable<Hold> alone() { return take(true); }
-
- private:
-  boost::asio::awaitable<Hold> take(bool alone);
-  void release();
-  std::uint64_t next_ = 0, serving_ = 0;  // tickets
-  int holders_ = 0;
-  bool alone_ = false;
-  Wake changed_;
-};
-
-// So much of something for all together. First come, first served; one who wants more than there is gets it when nobody
-// else has any.
+// So much of something for all together. First come, first served, so nobody waits for ever; one who wants more than
+// there is gets it when nobody else has any.
 class Budget {
  public:
   explicit Budget(std::uint64_t all) : all_(all) {}
@@ -85,6 +54,18 @@ class Budget {
   std::uint64_t all_, taken_ = 0;
   std::uint64_t next_ = 0, serving_ = 0;  // tickets
   Wake changed_;
+};
+
+// A thing that many may share or one may have alone; in the order they came.
+class SharedLock {
+ public:
+  using Hold = Budget::Hold;
+  boost::asio::awaitable<Hold> share();
+  boost::asio::awaitable<Hold> alone();
+
+ private:
+  static constexpr std::uint64_t kAll = UINT32_MAX;
+  Budget all_{kAll};
 };
 
 }  // namespace base

@@ -21,6 +21,7 @@ using state::Db;
 namespace {
 
 constexpr std::size_t kChunk = 4000;  // rows a transaction
+constexpr const char* kItems = "(UID FLAGS INTERNALDATE RFC822.SIZE)";
 
 std::string readable(const std::string& wire) { return imap::from_mutf7(wire).value_or(wire); }
 
@@ -70,8 +71,7 @@ asio::awaitable<base::Result<std::uint64_t>> read_mailbox(imap::Session& session
     const std::uint64_t exists = opened->exists;
     std::uint64_t count = 0;
     if (exists > 0) {
-      auto listed = co_await imap::list_messages(session, Uid(1), opened->uid_next,
-                                                 "(UID FLAGS INTERNALDATE RFC822.SIZE)", kChunk, std::move(receive));
+      auto listed = co_await imap::list_messages(session, Uid(1), opened->uid_next, kItems, kChunk, std::move(receive));
       if (!listed) {
         co_await write(&listing, std::nullopt);
         co_return base::fail(Scope::mailbox, Remedy::skip, "could not be listed: " + listed.error().text);
@@ -134,8 +134,7 @@ asio::awaitable<void> read_together(imap::Session* session, state::Store* store,
                          return end_together(t, opened, count, &result->messages_read, complete);
                        }});
   }
-  co_await imap::list_mailboxes(*session, std::move(to_list), has_modseq(*session),
-                                "(UID FLAGS INTERNALDATE RFC822.SIZE)", kChunk);
+  co_await imap::list_mailboxes(*session, std::move(to_list), has_modseq(*session), kItems, kChunk);
 }
 
 }  // namespace
@@ -153,20 +152,16 @@ asio::awaitable<std::vector<state::FoundMailbox>> find_mailboxes(imap::Session& 
       }
     return false;
   };
-  std::set<std::string> subscribed;
-  for (const auto& s : listing.subscribed)
-    if (std::find(s.attributes.begin(), s.attributes.end(), "\\noselect") == s.attributes.end())
-      subscribed.insert(base::iequals(s.name, "INBOX") ? "INBOX" : s.name);
   std::vector<state::FoundMailbox> out;
   std::set<std::string> seen;
   for (const auto& item : listing.mailboxes) {
     state::FoundMailbox m;
-    m.wire = base::iequals(item.name, "INBOX") ? "INBOX" : item.name;
+    m.wire = item.name;
     if (!seen.insert(m.wire).second) continue;  // a loop in LIST, or INBOX twice
     m.name = readable(m.wire);
     m.delimiter = item.delimiter ? std::string(1, *item.delimiter) : std::string();
     m.attributes = base::join(item.attributes, " ");
-    m.subscribed = subscribed.contains(m.wire);
+    m.subscribed = listing.subscribed.contains(m.wire);
     const auto has = [&](std::string_view a) {
       return std::find(item.attributes.begin(), item.attributes.end(), a) != item.attributes.end();
     };

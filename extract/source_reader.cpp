@@ -33,7 +33,9 @@ base::Result<void> SourceReader::is_as_inventoried(const base::Result<imap::Open
 asio::awaitable<base::Result<void>> SourceReader::open(state::MailboxRow mailbox) {
   mailbox_ = std::move(mailbox);
   const auto opened = co_await session_.examine(mailbox_.wire);
-  co_return is_as_inventoried(opened);
+  auto is = is_as_inventoried(opened);
+  if (!is) mailbox_ = {};  // nobody reads on in another one
+  co_return is;
 }
 
 asio::awaitable<base::Result<std::vector<imap::ReadMessage>>> SourceReader::open_and_read(state::MailboxRow mailbox,
@@ -47,7 +49,10 @@ asio::awaitable<base::Result<std::vector<imap::ReadMessage>>> SourceReader::open
     if (!opened) co_return tl::unexpected(std::move(opened).error());
     co_return co_await this->read(std::move(uids));
   }
-  if (auto is = is_as_inventoried(read.opened); !is) co_return tl::unexpected(std::move(is).error());
+  if (auto is = is_as_inventoried(read.opened); !is) {
+    mailbox_ = {};
+    co_return tl::unexpected(std::move(is).error());
+  }
   co_return std::move(read.messages);
 }
 

@@ -108,6 +108,7 @@ asio::awaitable<void> Migration::probe_servers(bool source, bool target) {
 // An account that this run has just made may take a moment until it can log in.
 asio::awaitable<std::unique_ptr<imap::Session>> Migration::open_session(Side side, std::string address,
                                                                         imap::Access access) {
+  if (helped_.contains(address)) co_return co_await open_session_once(side, address, access, LogIn::for_help);
   for (int patience = side == Side::target && made_now_.contains(address) ? 3 : 0;; --patience) {
     std::optional<base::Error> refused;
     try {
@@ -147,7 +148,7 @@ asio::awaitable<std::unique_ptr<imap::Session>> Migration::open_session_once(Sid
   if (settings_.verbose)
     options.trace = [log = log_, tag = fmt::format("{} {}", source ? "source" : "target", address)](
                         const std::string& line) { log->debug("{} {}", tag, line); };
-  if (!source && log_in == LogIn::as_configured) options.master_password = settings_.master_password;
+  if (!source && log_in != LogIn::own_password) options.master_password = settings_.master_password;
   co_await trust(&options.endpoint);
   co_await wait_before_log_in(side, address);
   LogIns& l = log_ins_[static_cast<int>(side)];
@@ -164,7 +165,11 @@ asio::awaitable<std::unique_ptr<imap::Session>> Migration::open_session_once(Sid
   }
   --l.under_way;
   if (refused) {
-    if (refused->exit == Exit::login_refused) {
+    if (log_in == LogIn::for_help) {
+      // Perhaps one connection too many for one user: without help it has enough of them.
+      if (refused->exit == Exit::login_refused)
+        refused = base::Error{Scope::account, Remedy::retry_later, refused->text};
+    } else if (refused->exit == Exit::login_refused) {
       refused_.insert({side, address});
       ++l.refused_in_a_row;
       l.last_refused = clock_.now();

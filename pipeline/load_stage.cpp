@@ -29,8 +29,7 @@ class Bodies final : public load::BodySource {
   explicit Bodies(extract::SourceReader::OpenSession open) : open_(std::move(open)) {}
   asio::awaitable<std::vector<imap::ReadMessage>> read(state::MailboxRow mailbox,
                                                        std::vector<base::Uid> uids) override {
-    const auto turn = co_await turns_.alone();
-    co_await connect();
+    const auto mine = co_await turn();
     if (reader_->is_open(mailbox)) co_return co_await reader_->read(std::move(uids));
     auto read = co_await reader_->open_and_read(std::move(mailbox), std::move(uids));
     if (!read) throw base::Failed(read.error());
@@ -52,8 +51,7 @@ class Bodies final : public load::BodySource {
   }
   // Listed there now, or at least to be opened: then it is not gone.
   asio::awaitable<bool> exists(std::string wire) {
-    const auto turn = co_await turns_.alone();
-    co_await connect();
+    const auto mine = co_await turn();
     const auto there = co_await session_->list();
     if (std::any_of(there.begin(), there.end(), [&](const auto& i) { return i.name == wire; })) co_return true;
     // A short list under OK is no proof either: the server must say that it is not there.
@@ -70,14 +68,18 @@ class Bodies final : public load::BodySource {
   }
 
  private:
-  asio::awaitable<base::SharedLock::Hold> turn_at(state::MailboxRow mailbox) {
-    auto turn = co_await turns_.alone();
+  asio::awaitable<base::SharedLock::Hold> turn() {
+    auto mine = co_await turns_.alone();
     co_await connect();
+    co_return mine;
+  }
+  asio::awaitable<base::SharedLock::Hold> turn_at(state::MailboxRow mailbox) {
+    auto mine = co_await turn();
     if (!reader_->is_open(mailbox)) {
       auto opened = co_await reader_->open(std::move(mailbox));
       if (!opened) throw base::Failed(opened.error());
     }
-    co_return turn;
+    co_return mine;
   }
 
   extract::SourceReader::OpenSession open_;
@@ -125,6 +127,7 @@ asio::awaitable<void> Migration::load(Plan plan) {
 asio::awaitable<void> Migration::load_account(const PlannedAccount* planned) {
   std::function<asio::awaitable<void>()> once = [this, planned] { return load_once(planned); };
   const std::string error = co_await supervise(planned->address, std::move(once));
+  helped_.erase(planned->address);
   auto save = [id = planned->id, error](Db& db) { state::set_account_error(db, id, error); };
   co_await store_.run(std::move(save));
 }
@@ -186,12 +189,10 @@ asio::awaitable<std::set<std::int64_t>> Migration::create_mailboxes(imap::Sessio
   const bool any = std::any_of(planned->mailboxes.begin(), planned->mailboxes.end(),
                                [](const auto& m) { return m.create || m.subscribe; });
   if (!any) co_return not_made;
-  std::set<std::string> there, subscribed;
+  std::set<std::string> there;
   const auto listing = co_await target->listing();
   for (const auto& i : listing.mailboxes)
-    if (std::find(i.attributes.begin(), i.attributes.end(), "\\noselect") == i.attributes.end())
-      there.insert(base::iequals(i.name, "INBOX") ? "INBOX" : i.name);
-  for (const auto& i : listing.subscribed) subscribed.insert(base::iequals(i.name, "INBOX") ? "INBOX" : i.name);
+    if (std::find(i.attributes.begin(), i.attributes.end(), "\\noselect") == i.attributes.end()) there.insert(i.name);
   std::vector<std::string> wanted;
   for (const auto& m : planned->mailboxes)
     if (!there.contains(m.map.wire)) wanted.push_back(m.map.wire);
@@ -213,7 +214,7 @@ asio::awaitable<std::set<std::int64_t>> Migration::create_mailboxes(imap::Sessio
       }
     }
     if (!error.empty()) not_made.insert(m.map.id.value);
-    if (error.empty() && m.subscribe && !subscribed.contains(wire)) {
+    if (error.empty() && m.subscribe && !listing.subscribed.contains(wire)) {
       to_subscribe.push_back(wire);
       subscribing.push_back(errors.size());
     }
@@ -242,7 +243,7 @@ class Migration::WindowGate final : public load::Gate {
   WindowGate(Migration& m, std::string account) : m_(m), account_(std::move(account)) {}
 
   bool try_pass(base::Octets octets) override {
-    m_.look_at_speed();
+    m_.look_at_speed();  // windows are what measures the servers; no timer is needed for it
     if (quiet().count() > 0 || until_free().count() > 0) return false;
     m_.rate_limit_.send(octets);
     return true;
@@ -325,7 +326,7 @@ struct Migration::CopyWork {
   std::set<std::int64_t> taken;
   std::set<std::string> at_work;  // their names on the target
   std::exception_ptr failure;     // the first one: what the others meet afterwards is its consequence
-  bool helped = false;            // a second lane was there
+  bool opening = false;           // a lane beside the first logs in
 
   const PlannedMailbox* plan_of(const state::MailboxRow& m) const {
     const auto p = plans.find(m.id.value);
@@ -416,7 +417,7 @@ asio::awaitable<void> Migration::copy_mailboxes(Lane* lane, CopyWork* work) {
   } catch (...) {
     if (!work->failure) work->failure = std::current_exception();
     // It need not be the helper that failed: a server may end one connection of a user because of the other.
-    if (work->helped) not_helped_.insert(work->planned->address);
+    if (helped_.contains(work->planned->address)) not_helped_.insert(work->planned->address);
   }
   changed_.notify();  // those who would help may have nothing left to do
 }
@@ -427,11 +428,13 @@ asio::awaitable<void> Migration::help(CopyWork* work) {
   const std::string address = work->planned->address;
   while (!stopping_ && !work->failure && !not_helped_.contains(address) &&
          work->may_be_helped_with() >= settings_.helped_from) {
-    if (accounts_waiting_ > 0 || connections_wanted() >= accounts_at_once()) {
+    // One log-in at a time: where the first is refused, no other is tried.
+    if (accounts_waiting_ > 0 || connections_wanted() >= accounts_at_once() || work->opening) {
       co_await changed_.wait();
       continue;
     }
     ++helping_;
+    work->opening = true;
     co_await help_once(work);
     --helping_;
     changed_.notify();
@@ -443,20 +446,21 @@ asio::awaitable<void> Migration::help_once(CopyWork* work) {
   Lane lane([this, address] { return open_session(Side::source, address, imap::Access::read_only); });
   lane.helps = true;
   std::optional<base::Error> refused;
+  helped_.insert(address);
   try {
     co_await open_lane(&lane, address, true);
   } catch (const base::Failed& f) {
     refused = f.error;
   }
+  work->opening = false;
+  changed_.notify();
   if (refused) {
     // It goes on without; a limit of connections for one user says nothing of other accounts.
     log_->debug("{}: no second connection: {}", address, refused->text);
     not_helped_.insert(address);
-    for (const auto side : {Side::source, Side::target})
-      if (refused_.erase({side, address}) > 0) --log_ins_[static_cast<int>(side)].refused_in_a_row;
+    if (base::stated_pause(refused->text)) heard_enough();
     co_return;
   }
-  work->helped = true;
   enter(&lane, work);
   co_await copy_in(&lane, work);
 }
@@ -499,6 +503,7 @@ asio::awaitable<void> Migration::copy_mailbox(Lane* lane, CopyWork* work, const 
 asio::awaitable<void> Migration::load_once(const PlannedAccount* as_planned) {
   PlannedAccount mine = *as_planned;
   PlannedAccount* planned = &mine;
+  helped_.erase(planned->address);
   Lane lane(
       [this, address = planned->address] { return open_session(Side::source, address, imap::Access::read_only); });
   const bool copies =

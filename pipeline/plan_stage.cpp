@@ -144,16 +144,14 @@ asio::awaitable<load::TargetView> view_of(imap::Session* target) {
     view.prefix = spaces.personal.front().prefix;
     if (spaces.personal.front().delimiter) view.delimiter = std::string(1, *spaces.personal.front().delimiter);
   }
-  std::set<std::string> subscribed;
-  for (const auto& s : listing.subscribed) subscribed.insert(base::iequals(s.name, "INBOX") ? "INBOX" : s.name);
   for (const auto& item : listing.mailboxes) {
     if (spaces.personal.empty() && item.delimiter) view.delimiter = std::string(1, *item.delimiter);
-    const std::string wire = base::iequals(item.name, "INBOX") ? "INBOX" : item.name;
+    const std::string& wire = item.name;
     const auto has = [&](const char* a) {
       return std::find(item.attributes.begin(), item.attributes.end(), a) != item.attributes.end();
     };
-    view.mailboxes.push_back({wire, imap::from_mutf7(wire).value_or(wire), item.attributes, subscribed.contains(wire),
-                              !has("\\noselect") && !has("\\nonexistent")});
+    view.mailboxes.push_back({wire, imap::from_mutf7(wire).value_or(wire), item.attributes,
+                              listing.subscribed.contains(wire), !has("\\noselect") && !has("\\nonexistent")});
   }
   co_return view;
 }

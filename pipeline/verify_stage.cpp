@@ -368,8 +368,7 @@ asio::awaitable<void> Migration::compare_lists(VerifyResult* result, const std::
                                                std::string address, imap::Session* source, imap::Session* target) {
   std::string prefix;
   const auto there_now = co_await extract::find_mailboxes(*source, prefix);
-  std::set<std::string> subscribed;
-  for (const auto& s : co_await target->lsub()) subscribed.insert(base::iequals(s.name, "INBOX") ? "INBOX" : s.name);
+  const auto subscribed = co_await target->lsub();
   for (const auto& f : there_now) {
     if (!f.excluded.empty()) continue;
     const auto row = std::find_if(rows->begin(), rows->end(), [&](const auto& r) { return r.wire == f.wire; });

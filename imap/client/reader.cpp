@@ -46,7 +46,8 @@ Envelope envelope_of(Fetched&& f) {
   return e;
 }
 
-constexpr std::uint64_t kSlack = 10'000;  // mail that comes in while a mailbox is listed
+constexpr base::Octets kMostHeld = 8 * 1024 * 1024;  // of one request
+constexpr std::uint64_t kSlack = 10'000;             // mail that comes in while a mailbox is listed
 
 class ListSink : public Sink {
  public:
@@ -91,8 +92,9 @@ class ListSink : public Sink {
 
 class BodySink final : public Sink {
  public:
-  BodySink(Session& session, Keep keep, base::Fingerprinter::E1x e1x, std::vector<ReadMessage>& out)
-      : session_(session), keep_(keep), e1x_(e1x), out_(out) {
+  BodySink(Session& session, Keep keep, base::Fingerprinter::E1x e1x, std::vector<ReadMessage>& out,
+           base::Octets may_hold)
+      : session_(session), keep_(keep), e1x_(e1x), out_(out), may_hold_(may_hold) {
     for (std::size_t i = 0; i < out.size(); ++i) at_[out[i].envelope.uid] = i;
   }
   void untagged(Untagged&& response) override {
@@ -118,8 +120,16 @@ class BodySink final : public Sink {
     m.print = base::fingerprint(octets, e1x_);
     m.envelope.size = octets.size();
     m.found = octets.empty() ? BodyFound::empty : BodyFound::whole;
-    if (keep_ == Keep::octets) m.octets = std::move(octets);
+    if (keep_ != Keep::octets) return;
+    // The request was sized by what the server had announced: one that understates cannot make us hold it all.
+    if (held_ + octets.size() > may_hold_) {
+      m.found = BodyFound::too_large;
+      return;
+    }
+    held_ += octets.size();
+    m.octets = std::move(octets);
   }
+  base::Octets held() const { return held_; }
   bool carries_mail() const override { return true; }
   bool asked_for(const Untagged& response) const override { return has_body(response); }
   asio::awaitable<void> large_begin(std::uint64_t n) override {
@@ -139,7 +149,7 @@ class BodySink final : public Sink {
   std::vector<ReadMessage>& out_;
   std::unordered_map<Uid, std::size_t> at_;
   std::optional<base::Fingerprinter> large_;
-  base::Octets announced_ = 0;
+  base::Octets may_hold_, announced_ = 0, held_ = 0;
 };
 
 // Gives a body to a receiver, whether it came whole or in chunks.
@@ -301,9 +311,14 @@ std::vector<ReadMessage> to_read(const std::vector<Uid>& uids, UidSet& set) {
   return out;
 }
 
+// `may_hold`: octets, all together.
+asio::awaitable<std::vector<ReadMessage>> read_within(Session* session, std::vector<Uid> uids, Keep keep,
+                                                      base::Fingerprinter::E1x e1x, base::Octets* may_hold);
+
 // One message may have spoilt the answer for all: it is found by halves.
 asio::awaitable<std::vector<ReadMessage>> read_halves(Session* session, std::vector<Uid> uids, Keep keep,
-                                                      base::Fingerprinter::E1x e1x, std::string words) {
+                                                      base::Fingerprinter::E1x e1x, std::string words,
+                                                      base::Octets* may_hold) {
   if (uids.size() == 1) {
     std::vector<ReadMessage> one(1);
     one[0].envelope.uid = uids[0];
@@ -313,24 +328,31 @@ asio::awaitable<std::vector<ReadMessage>> read_halves(Session* session, std::vec
   }
   const auto middle = uids.begin() + static_cast<std::ptrdiff_t>(uids.size() / 2);
   std::vector<Uid> first(uids.begin(), middle), second(middle, uids.end());
-  auto out = co_await read_messages(*session, std::move(first), keep, e1x);
-  auto rest = co_await read_messages(*session, std::move(second), keep, e1x);
+  auto out = co_await read_within(session, std::move(first), keep, e1x, may_hold);
+  auto rest = co_await read_within(session, std::move(second), keep, e1x, may_hold);
   std::move(rest.begin(), rest.end(), std::back_inserter(out));
   co_return out;
+}
+
+asio::awaitable<std::vector<ReadMessage>> read_within(Session* session, std::vector<Uid> uids, Keep keep,
+                                                      base::Fingerprinter::E1x e1x, base::Octets* may_hold) {
+  UidSet set;
+  auto out = to_read(uids, set);
+  if (uids.empty()) co_return out;
+  BodySink sink(*session, keep, e1x, out, *may_hold);
+  const auto done = co_await session->uid_fetch(set, kBodies, sink);
+  *may_hold -= done ? sink.held() : 0;
+  if (done) co_return out;
+  out.clear();  // what has come is read again: it need not be held meanwhile
+  co_return co_await read_halves(session, std::move(uids), keep, e1x, done.error().text, may_hold);
 }
 
 }  // namespace
 
 asio::awaitable<std::vector<ReadMessage>> read_messages(Session& session, std::vector<Uid> uids, Keep keep,
                                                         base::Fingerprinter::E1x e1x) {
-  UidSet set;
-  auto out = to_read(uids, set);
-  if (uids.empty()) co_return out;
-  BodySink sink(session, keep, e1x, out);
-  const auto done = co_await session.uid_fetch(set, kBodies, sink);
-  if (done) co_return out;
-  out.clear();  // what has come is read again: it need not be held meanwhile
-  co_return co_await read_halves(&session, std::move(uids), keep, e1x, done.error().text);
+  base::Octets may_hold = kMostHeld;
+  co_return co_await read_within(&session, std::move(uids), keep, e1x, &may_hold);
 }
 
 asio::awaitable<ReadMailbox> open_and_read(Session& session, std::string mailbox, std::vector<Uid> uids, Keep keep,
@@ -341,13 +363,14 @@ asio::awaitable<ReadMailbox> open_and_read(Session& session, std::string mailbox
   visit.items = kBodies;
   ReadMailbox out;
   out.messages = to_read(uids, visit.set);
-  BodySink sink(session, keep, e1x, out.messages);
+  base::Octets may_hold = kMostHeld;
+  BodySink sink(session, keep, e1x, out.messages, may_hold);
   visit.sink = &sink;
   co_await session.visit_each(visits);
   out.opened = std::move(visit.opened);
   if (!out.opened || visit.fetched) co_return out;
   out.messages.clear();
-  auto again = co_await read_halves(&session, std::move(uids), keep, e1x, visit.fetched.error().text);
+  auto again = co_await read_halves(&session, std::move(uids), keep, e1x, visit.fetched.error().text, &may_hold);
   out.messages = std::move(again);
   co_return out;
 }

@@ -48,7 +48,7 @@ enum class BodyFound : std::uint8_t {
   whole,      // tagged OK, and all octets of it
   vanished,   // OK, but nothing or NIL came for this UID: never an empty message (F42)
   empty,      // a literal of no octets
-  too_large,  // larger than the reader was told to hold; `print` is there all the same
+  too_large,  // larger than the reader was told to hold, alone or with the others; `print` is there all the same
   refused,    // NO or BAD, alone too
 };
 struct ReadMessage {

@@ -64,6 +64,10 @@ class OpenedSink final : public Sink {
   Opened opened;
 };
 
+tl::unexpected<base::Error> refused(const Answer& answer) {
+  return base::fail(Scope::mailbox, Remedy::skip, "server said " + answer.tagged.verbatim());
+}
+
 constexpr std::size_t kPipelined = 100;
 
 // Of several commands in one round trip: what comes before the n-th answer is the n-th's.
@@ -86,6 +90,13 @@ class InTurn final : public Sink {
   const std::vector<Answer>& answers_;
   std::size_t at_ = 0;
 };
+
+Command opening(Verb verb, const std::string& mailbox, bool modseq) {
+  Command command(verb);
+  command.string(mailbox);
+  if (modseq) command.word("(CONDSTORE)");
+  return command;
+}
 
 std::vector<Command> for_each_name(Verb verb, const std::vector<std::string>& mailboxes) {
   std::vector<Command> out;
@@ -410,6 +421,7 @@ asio::awaitable<void> Session::read_responses(Sink& sink, bool until_idle) {
       } catch (const base::Failed& f) {
         throw lost(f.error.text);
       }
+      if (dead_) std::rethrow_exception(dead_);  // meanwhile, on another coroutine
       feed(n, sink.carries_mail());
       continue;
     }
@@ -573,16 +585,18 @@ std::optional<base::Octets> Session::append_limit() const {
 
 namespace {
 
-// Not subscribed itself, only above one that is (RFC 3501 §6.3.9); Courier says so without being asked for it.
-void leave_out_parents(std::vector<ListItem>& subscribed) {
-  std::erase_if(subscribed, [](const ListItem& i) {
-    return std::find(i.attributes.begin(), i.attributes.end(), "\\noselect") != i.attributes.end();
-  });
+// Without what is only above one that is subscribed (RFC 3501 §6.3.9); Courier says so without being asked for it.
+std::set<std::string> subscribed_names(const std::vector<ListItem>& items) {
+  std::set<std::string> out;
+  for (const auto& i : items)
+    if (std::find(i.attributes.begin(), i.attributes.end(), "\\noselect") == i.attributes.end()) out.insert(i.name);
+  return out;
 }
 
 Command everything(Verb verb) { return std::move(Command(verb).string("").string("*")); }
 
-// A mailbox that cannot be read from the list would be a mailbox left behind without a word.
+// A mailbox that cannot be read from the list would be a mailbox left behind without a word. INBOX has one spelling
+// only.
 std::vector<ListItem> whole_list(const Answer& answer, Collect<ListItem>& sink, const char* what,
                                  const std::string& who) {
   if (!answer.ok() || !sink.unreadable.empty())
@@ -590,6 +604,8 @@ std::vector<ListItem> whole_list(const Answer& answer, Collect<ListItem>& sink, 
                         fmt::format("Could not list the {} of {}: {}.", what, who,
                                     answer.ok() ? "a response is malformed (" + sink.unreadable + ")"
                                                 : "server said " + answer.tagged.verbatim())});
+  for (auto& i : sink.items)
+    if (base::iequals(i.name, "INBOX")) i.name = "INBOX";
   return std::move(sink.items);
 }
 
@@ -605,10 +621,8 @@ asio::awaitable<std::vector<ListItem>> Session::list_all(Verb verb, const char* 
 }
 
 asio::awaitable<std::vector<ListItem>> Session::list() { co_return co_await list_all(Verb::list, kMailboxes); }
-asio::awaitable<std::vector<ListItem>> Session::lsub() {
-  auto items = co_await list_all(Verb::lsub, kSubscriptions);
-  leave_out_parents(items);
-  co_return items;
+asio::awaitable<std::set<std::string>> Session::lsub() {
+  co_return subscribed_names(co_await list_all(Verb::lsub, kSubscriptions));
 }
 
 asio::awaitable<Listing> Session::listing() {
@@ -626,12 +640,20 @@ asio::awaitable<Listing> Session::listing() {
   commands.push_back(everything(Verb::list));
   sinks.push_back(&mailboxes);
   const auto answers = co_await run_each(std::move(commands), std::move(sinks));
-  out.subscribed = whole_list(answers[answers.size() - 2], subscribed, kSubscriptions, who_);
-  leave_out_parents(out.subscribed);
+  out.subscribed = subscribed_names(whole_list(answers[answers.size() - 2], subscribed, kSubscriptions, who_));
   out.mailboxes = whole_list(answers.back(), mailboxes, kMailboxes, who_);
   if (!spaces.items.empty()) out.namespaces = spaces.items.back();
   co_return out;
 }
+
+namespace {
+const StatusItem* status_of(const std::string& mailbox, const std::vector<StatusItem>& items) {
+  const auto found = std::find_if(items.begin(), items.end(), [&](const auto& i) {
+    return i.name == mailbox || (base::iequals(i.name, "INBOX") && base::iequals(mailbox, "INBOX"));
+  });
+  return found == items.end() ? nullptr : &*found;
+}
+}  // namespace
 
 asio::awaitable<std::vector<base::Result<StatusItem>>> Session::statuses(std::vector<std::string> mailboxes,
                                                                          bool modseq) {
@@ -646,11 +668,9 @@ asio::awaitable<std::vector<base::Result<StatusItem>>> Session::statuses(std::ve
   const auto answers = co_await run_each(std::move(commands), std::move(sinks));
   std::vector<base::Result<StatusItem>> out;
   for (std::size_t i = 0; i < answers.size(); ++i) {
-    if (!answers[i].ok())
-      out.emplace_back(base::fail(Scope::mailbox, Remedy::skip, "server said " + answers[i].tagged.verbatim()));
-    else if (said[i].items.empty())
-      out.emplace_back(base::fail(Scope::mailbox, Remedy::skip, "the server said OK to STATUS, but not the status"));
-    else out.emplace_back(said[i].items.front());
+    if (!answers[i].ok()) out.emplace_back(refused(answers[i]));
+    else if (const auto* item = status_of(mailboxes[i], said[i].items)) out.emplace_back(*item);
+    else out.emplace_back(base::fail(Scope::mailbox, Remedy::skip, "the server said OK to STATUS, but not the status"));
   }
   co_return out;
 }
@@ -664,11 +684,8 @@ asio::awaitable<base::Result<StatusItem>> Session::status(const std::string& mai
 asio::awaitable<base::Result<Opened>> Session::open_mailbox(Verb verb, const std::string& mailbox, bool modseq) {
   OpenedSink sink;
   mailbox_.clear();
-  Command command(verb);
-  command.string(mailbox);
-  if (modseq) command.word("(CONDSTORE)");
-  const auto answer = co_await run(std::move(command), sink);
-  if (!answer.ok()) co_return base::fail(Scope::mailbox, Remedy::skip, "server said " + answer.tagged.verbatim());
+  const auto answer = co_await run(opening(verb, mailbox, modseq), sink);
+  if (!answer.ok()) co_return refused(answer);
   mailbox_ = mailbox;
   exists_ = sink.opened.exists;
   Opened& o = sink.opened;
@@ -699,7 +716,7 @@ asio::awaitable<base::Result<Opened>> Session::select(const std::string& mailbox
 
 namespace {
 base::Result<Opened> opened_as(const Answer& answer, const Opened& said) {
-  if (!answer.ok()) return base::fail(Scope::mailbox, Remedy::skip, "server said " + answer.tagged.verbatim());
+  if (!answer.ok()) return refused(answer);
   if (!said.uid_next) return base::fail(Scope::mailbox, Remedy::skip, "the server did not say UIDNEXT");
   return said;
 }
@@ -729,14 +746,12 @@ class Session::VisitSink final : public Sink {
     if (inside()) visit_.sink->untagged(std::move(response));
   }
   bool carries_mail() const override { return true; }
-  bool asked_for(const Untagged& response) const override { return visit_.sink->asked_for(response); }
+  bool asked_for(const Untagged& response) const override { return is_open() && visit_.sink->asked_for(response); }
   bool full() const override { return visit_.sink->full(); }
   asio::awaitable<void> drain() override { return visit_.sink->drain(); }
   asio::awaitable<void> answered(const Answer& answer) override {
     if (!inside()) co_return;
-    visit_.fetched = base::Result<void>{};
-    if (!answer.ok())
-      visit_.fetched = base::fail(Scope::mailbox, Remedy::skip, "server said " + answer.tagged.verbatim());
+    visit_.fetched = answer.ok() ? base::Result<void>{} : refused(answer);
     co_await visit_.sink->answered(answer);
   }
   asio::awaitable<void> large_begin(std::uint64_t octets) override {
@@ -747,12 +762,12 @@ class Session::VisitSink final : public Sink {
   }
 
  private:
+  bool is_open() const { return began_ ? visit_.opened.has_value() : session_.answers_.back().ok(); }
   bool inside() {
     if (!began_) {  // the last answer is that of EXAMINE
       began_ = true;
       visit_.opened = opened_as(session_.answers_.back(), opened_.opened);
       session_.mailbox_ = session_.answers_.back().ok() ? visit_.mailbox : std::string();
-      visit_.fetched = base::fail(Scope::mailbox, Remedy::skip, "the mailbox was not opened");
     }
     return visit_.opened.has_value();
   }
@@ -767,7 +782,6 @@ asio::awaitable<void> Session::visit_each(std::vector<Visit>& visits) {
     for (auto& v : visits) {
       v.opened = co_await examine(v.mailbox, v.modseq);
       if (v.opened) v.fetched = co_await uid_fetch(v.set, v.items, *v.sink);
-      else v.fetched = base::fail(Scope::mailbox, Remedy::skip, "the mailbox was not opened");
     }
     co_return;
   }
@@ -778,10 +792,7 @@ asio::awaitable<void> Session::visit_each(std::vector<Visit>& visits) {
   std::vector<Sink*> sinks;
   for (std::size_t i = 0; i < visits.size(); ++i) {
     auto& v = visits[i];
-    Command examine(Verb::examine);
-    examine.string(v.mailbox);
-    if (v.modseq) examine.word("(CONDSTORE)");
-    commands.push_back(std::move(examine));
+    commands.push_back(opening(Verb::examine, v.mailbox, v.modseq));
     sinks.push_back(&opened[i]);
     commands.push_back(std::move(Command(Verb::uid_fetch).word(v.set.text()).word(v.items)));
     sinks.push_back(&inside.emplace_back(*this, v, opened[i]));
@@ -792,7 +803,7 @@ asio::awaitable<void> Session::visit_each(std::vector<Visit>& visits) {
 
 asio::awaitable<base::Result<void>> Session::uid_fetch(const UidSet& set, std::string_view items, Sink& sink) {
   const auto answer = co_await run(std::move(Command(Verb::uid_fetch).word(set.text()).word(items)), sink);
-  if (!answer.ok()) co_return base::fail(Scope::mailbox, Remedy::skip, "server said " + answer.tagged.verbatim());
+  if (!answer.ok()) co_return refused(answer);
   co_return base::Result<void>{};
 }
 

@@ -15,6 +15,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -74,7 +75,8 @@ class Sink {
 // What an account has, as NAMESPACE (RFC 2342; empty where not offered), LIST and LSUB show it.
 struct Listing {
   Namespaces namespaces;
-  std::vector<ListItem> mailboxes, subscribed;
+  std::vector<ListItem> mailboxes;   // INBOX in capitals, however the server spells it
+  std::set<std::string> subscribed;  // names
 };
 
 // EXAMINE and, in it, a UID FETCH.
@@ -86,7 +88,7 @@ struct Visit {
   Sink* sink = nullptr;
   // As it was answered; `opened` is there before the sink gets anything.
   base::Result<Opened> opened{};
-  base::Result<void> fetched{};
+  base::Result<void> fetched = base::fail(base::Scope::mailbox, base::Remedy::skip, "the mailbox was not opened");
 };
 
 // One message of an APPEND. The octets are borrowed.
@@ -117,7 +119,7 @@ class Session {
 
   boost::asio::awaitable<Listing> listing();
   boost::asio::awaitable<std::vector<ListItem>> list();
-  boost::asio::awaitable<std::vector<ListItem>> lsub();
+  boost::asio::awaitable<std::set<std::string>> lsub();
   boost::asio::awaitable<base::Result<StatusItem>> status(const std::string& mailbox, bool modseq);
   // Several, in one round trip where commands may be pipelined; same order as asked.
   boost::asio::awaitable<std::vector<base::Result<StatusItem>>> statuses(std::vector<std::string> mailboxes,

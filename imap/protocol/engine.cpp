@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/text.hpp"
 
 namespace imap {
@@ -120,26 +122,29 @@ base::Result<std::optional<Event>> Engine::next() {
   }
 
   auto& tagged = std::get<Tagged>(response);
-  for (auto it = waiting_.begin(); it != waiting_.end(); ++it) {
-    if (it->tag != tagged.tag) continue;
-    const bool refused = it->await_plus;
-    if (!it->all_out && !refused && !it->streaming) break;  // answered before it was asked (S3)
-    if (it->streaming) {
-      // Refused while the body was on its way: the connection cannot be brought back in step.
-      return base::fail(Scope::account, Remedy::reconnect,
-                        fmt::format("The server answered {} in the middle of a message. The connection is dropped.",
-                                    tagged.verbatim()));
-    }
-    Answer answer{std::move(tagged), refused};
-    reply_.clear();
-    finished_.push_back(std::move(*it));
-    waiting_.erase(it);
-    return std::optional<Event>(std::move(answer));
-  }
-  return base::fail(
-      Scope::account, Remedy::reconnect,
-      fmt::format("The server answered a command that was not sent (tag \"{}\"). The connection is dropped.",
-                  base::printable(tagged.tag)));
+  const auto asked = std::find_if(waiting_.begin(), waiting_.end(), [&](const Sent& s) { return s.tag == tagged.tag; });
+  const bool whole = asked != waiting_.end() && (asked->all_out || asked->await_plus || asked->streaming);
+  if (!whole)  // never asked, or answered before it was (S3)
+    return base::fail(
+        Scope::account, Remedy::reconnect,
+        fmt::format("The server answered a command that was not sent (tag \"{}\"). The connection is dropped.",
+                    base::printable(tagged.tag)));
+  // RFC 3501 §5.5 lets a server overtake itself. Who takes an answer counts on their order: to give one APPEND the
+  // APPENDUID of another would be to lose both.
+  if (asked != waiting_.begin())
+    return base::fail(
+        Scope::account, Remedy::reconnect,
+        fmt::format("The server answered {} before an earlier command. The connection is dropped.", tagged.verbatim()));
+  // Refused while the body was on its way: the connection cannot be brought back in step.
+  if (asked->streaming)
+    return base::fail(Scope::account, Remedy::reconnect,
+                      fmt::format("The server answered {} in the middle of a message. The connection is dropped.",
+                                  tagged.verbatim()));
+  Answer answer{std::move(tagged), asked->await_plus};
+  reply_.clear();
+  finished_.push_back(std::move(*asked));
+  waiting_.pop_front();
+  return std::optional<Event>(std::move(answer));
 }
 
 }  // namespace imap

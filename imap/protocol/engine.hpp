@@ -1,9 +1,10 @@
 // The IMAP client without a network: commands in, octets out; octets in, events out.
 //
-// Guarantees: only a tagged response ends a command; a tag that was never fully sent, or was answered before, is an
-// error that ends the session (S3, F14); a synchronising literal leaves only after its "+"; non-synchronising literals
-// are used only where the server offered them (RFC 7888); a read-only engine refuses every command that could change
-// something. Thread rule: none of its own; one caller at a time.
+// Guarantees: only a tagged response ends a command; commands end in the order in which they were submitted; a tag that
+// was never fully sent, was answered before or overtakes another is an error that ends the session (S3, F14); a
+// synchronising literal leaves only after its "+"; non-synchronising literals are used only where the server offered
+// them (RFC 7888); a read-only engine refuses every command that could change something. Thread rule: none of its own;
+// one caller at a time.
 //
 //   engine.submit(Command(Verb::noop));
 //   transport.write(engine.output());          // "x1 NOOP\r\n"

@@ -237,7 +237,8 @@ int tune(const CommandLine& c) {
                     rate == 0 ? std::string("as many octets a second as there are")
                               : fmt::format("at most {} a second", base::human_octets(rate)),
                     hours.empty() ? std::string("at any time") : "nothing sent between " + base::printable(hours)));
-  if (c.tune.jobs && *c.tune.jobs > answer.at("accounts_at_once").as_int64())
+  if (c.tune.jobs &&
+      *c.tune.jobs > std::min(answer.at("source_connections").as_int64(), answer.at("target_connections").as_int64()))
     std::fputs("4d2kms: --source-connections or --target-connections allows no more; tune them as well.\n", stderr);
   return 0;
 }

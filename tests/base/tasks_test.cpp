@@ -12,33 +12,35 @@ namespace {
 
 namespace asio = boost::asio;
 
-// Who holds it, in the order of events: "a+" has got it, "a-" gives it back when told.
+// Who holds something, in the order of events: "a+" has got it, "a-" gives it back when told.
 struct Scene {
-  SharedLock lock;
+  asio::io_context io;
   Wake go;
   std::string story, leave;
 
-  asio::awaitable<void> take(char who, bool alone) {
-    SharedLock::Hold hold;
-    if (alone) hold = co_await lock.alone();
-    else hold = co_await lock.share();
+  asio::awaitable<void> hold(char who, asio::awaitable<Budget::Hold> taking) {
+    const auto hold = co_await std::move(taking);
     story += {who, '+'};
     while (leave.find(who) == std::string::npos) co_await go.wait();
     story += {who, '-'};
   }
+  void add(char who, asio::awaitable<Budget::Hold> taking) {
+    asio::co_spawn(io, hold(who, std::move(taking)), asio::detached);
+  }
+  std::string let(const char* who) {
+    leave = who;
+    go.notify();
+    io.poll();
+    io.restart();
+    return std::exchange(story, {});
+  }
 };
 
 TEST(SharedLock, ManyShareAndOneHasItAloneInTheOrderTheyCame) {
-  asio::io_context io;
+  SharedLock lock;
   Scene s;
-  const auto add = [&](char who, bool alone) { asio::co_spawn(io, s.take(who, alone), asio::detached); };
-  const auto let = [&](const char* who) {
-    s.leave = who;
-    s.go.notify();
-    io.poll();
-    io.restart();
-    return std::exchange(s.story, {});
-  };
+  const auto add = [&](char who, bool alone) { s.add(who, alone ? lock.alone() : lock.share()); };
+  const auto let = [&](const char* who) { return s.let(who); };
   add('a', false);
   add('b', false);
   add('C', true);
@@ -52,30 +54,11 @@ TEST(SharedLock, ManyShareAndOneHasItAloneInTheOrderTheyCame) {
   EXPECT_EQ(let("de"), "d-e-");
 }
 
-// Who has got some, in the order of events.
-struct Till {
-  Budget budget{10};
-  Wake go;
-  std::string story, leave;
-  asio::awaitable<void> take(char who, std::uint64_t amount) {
-    const auto hold = co_await budget.take(amount);
-    story += {who, '+'};
-    while (leave.find(who) == std::string::npos) co_await go.wait();
-    story += {who, '-'};
-  }
-};
-
 TEST(Budget, FirstComeFirstServedAndTheLargestGetsItsTurnAlone) {
-  asio::io_context io;
-  Till t;
-  const auto add = [&](char who, std::uint64_t amount) { asio::co_spawn(io, t.take(who, amount), asio::detached); };
-  const auto let = [&](const char* who) {
-    t.leave = who;
-    t.go.notify();
-    io.poll();
-    io.restart();
-    return std::exchange(t.story, {});
-  };
+  Budget budget(10);
+  Scene s;
+  const auto add = [&](char who, std::uint64_t amount) { s.add(who, budget.take(amount)); };
+  const auto let = [&](const char* who) { return s.let(who); };
   add('a', 6);
   add('b', 4);
   add('C', 25);
@@ -85,7 +68,7 @@ TEST(Budget, FirstComeFirstServedAndTheLargestGetsItsTurnAlone) {
   EXPECT_EQ(let("b"), "b-C+");
   EXPECT_EQ(let("C"), "C-d+");
   EXPECT_EQ(let("d"), "d-");
-  EXPECT_EQ(t.budget.taken(), 0u);
+  EXPECT_EQ(budget.taken(), 0u);
 }
 
 }  // namespace

@@ -140,6 +140,16 @@ TEST_P(EveryChunk, AnswerToACommandThatWasNotSentEndsTheSession) {
   EXPECT_NE(play(g, {S("+ what?")}, GetParam()).error, "") << "a continuation nobody asked for";
 }
 
+// Were it believed, a message would be taken for stored under the UID of another.
+TEST_P(EveryChunk, AnAnswerThatOvertakesAnotherEndsTheSession) {
+  Engine e = engine_();
+  e.submit(Command(Verb::noop));
+  e.submit(Command(Verb::noop));
+  const auto p = play(e, {C("A1 NOOP"), C("A2 NOOP"), S("A2 OK [APPENDUID 7 9] done"), S("A1 NO full")}, GetParam());
+  EXPECT_NE(p.error.find("APPENDUID 7 9"), std::string::npos) << p.error;
+  EXPECT_NE(p.error.find("before an earlier command"), std::string::npos) << p.error;
+}
+
 TEST_P(EveryChunk, GarbageEndsTheSessionAndUnknownResponsesDoNot) {
   Engine e = engine_();
   e.submit(Command(Verb::noop));

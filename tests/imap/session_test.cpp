@@ -109,6 +109,7 @@ class ScriptedDialer final : public Dialer {
 
 const Rule kCapability{"CAPABILITY", "* CAPABILITY IMAP4rev1\r\n%t OK done\r\n"};
 const Rule kLogin{"LOGIN", "%t OK [CAPABILITY IMAP4rev1 UIDPLUS] in\r\n"};
+const Rule kPipelines{"LOGIN", "%t OK [CAPABILITY IMAP4rev1 LITERAL+ NAMESPACE] in\r\n"};
 
 SessionOptions options(base::TlsMode tls = base::TlsMode::none) {
   SessionOptions o;
@@ -268,8 +269,6 @@ TEST(Session, CapabilitiesOfTheGreetingNeedNotBeAskedFor) {
   }
 }
 
-const Rule kPipelines{"LOGIN", "%t OK [CAPABILITY IMAP4rev1 LITERAL+ NAMESPACE] in\r\n"};
-
 // What an account has comes in one round trip, and each list is its own command's.
 TEST(Session, ListingIsOneRoundTrip) {
   Wire w;
@@ -366,11 +365,109 @@ TEST(Session, NoselectInLsubIsNoSubscription) {  // Courier, unasked
              {"LSUB",
               "* LSUB (\\Noselect \\HasChildren) \".\" \"INBOX.top\"\r\n* LSUB (\\HasNoChildren) \".\" "
               "\"INBOX.top.below\"\r\n%t OK\r\n"}};
-  std::vector<ListItem> got;
+  std::set<std::string> got;
   auto r = with_session(w, options(), [&got](Session& s) -> asio::awaitable<void> { got = co_await s.lsub(); });
   ASSERT_FALSE(r.error) << r.error->text;
   ASSERT_EQ(got.size(), 1u);
-  EXPECT_EQ(got[0].name, "INBOX.top.below");
+  EXPECT_EQ(*got.begin(), "INBOX.top.below");
+}
+
+// RFC 3501 §5.1: its name is case-insensitive, so it must not look like two mailboxes.
+TEST(Session, InboxHasOneSpelling) {
+  Wire w;
+  w.rules = {kCapability,
+             kPipelines,
+             {"NAMESPACE", "%t OK\r\n"},
+             {"LSUB", "* LSUB () \".\" Inbox\r\n%t OK\r\n"},
+             {"LIST", "* LIST () \".\" \"inBOX\"\r\n* LIST () \".\" inbox2\r\n%t OK\r\n"}};
+  Listing got;
+  auto r = with_session(w, options(), [&got](Session& s) -> asio::awaitable<void> { got = co_await s.listing(); });
+  ASSERT_FALSE(r.error) << r.error->text;
+  ASSERT_EQ(got.mailboxes.size(), 2u);
+  EXPECT_EQ(got.mailboxes[0].name, "INBOX");
+  EXPECT_EQ(got.mailboxes[1].name, "inbox2");
+  EXPECT_EQ(got.subscribed, std::set<std::string>{"INBOX"});
+}
+
+// What was announced sizes a request; what comes is bounded all the same (S10).
+TEST(Session, BodiesBeyondWhatARequestMayHoldAreReadLaterOneByOne) {
+  const std::string body(1'000'000, 'x');
+  Wire w;
+  w.piece = 64 * 1024;
+  std::string answer;
+  std::vector<base::Uid> uids;
+  for (int i = 1; i <= 20; ++i) {
+    uids.emplace_back(i);
+    answer += "* " + std::to_string(i) + " FETCH (UID " + std::to_string(i) + " FLAGS () BODY[] {1000000}\r\n" + body +
+              ")\r\n";
+  }
+  w.rules = {kCapability, kLogin, {"UID FETCH", answer + "%t OK\r\n"}};
+  std::vector<ReadMessage> got;
+  auto r = with_session(w, options(), [&](Session& s) -> asio::awaitable<void> {
+    got = co_await read_messages(s, uids, Keep::octets, base::Fingerprinter::E1x::if_8bit);
+  });
+  ASSERT_FALSE(r.error) << r.error->text;
+  base::Octets held = 0;
+  for (const auto& m : got) {
+    held += m.octets.size();
+    EXPECT_EQ(m.found, m.octets.empty() ? BodyFound::too_large : BodyFound::whole);
+    EXPECT_EQ(m.print.e1, base::fingerprint(body).e1);
+  }
+  EXPECT_EQ(held, 8'000'000u);
+}
+
+// Nor does one that spoils its answers make us hold that for each half.
+TEST(Session, HalvesOfARequestHoldNoMoreThanItMay) {
+  const std::string body(1'000'000, 'x');
+  const auto answer = [&](int from, int to) {
+    std::string out;
+    for (int i = from; i <= to; ++i)
+      out += "* 1 FETCH (UID " + std::to_string(i) + " FLAGS () BODY[] {1000000}\r\n" + body + ")\r\n";
+    return out;
+  };
+  for (const bool visiting : {false, true}) {
+    Wire w;
+    w.piece = 64 * 1024;
+    w.in_turn = true;
+    w.rules = {kCapability, kLogin};
+    if (visiting)
+      w.rules.push_back({"EXAMINE", "* 20 EXISTS\r\n* OK [UIDVALIDITY 7] .\r\n* OK [UIDNEXT 99] .\r\n%t OK\r\n"});
+    for (const auto& said :
+         {answer(1, 20) + "%t NO broken\r\n", answer(1, 10) + "%t OK\r\n", answer(11, 20) + "%t OK\r\n"})
+      w.rules.push_back({"UID FETCH", said});
+    std::vector<base::Uid> uids;
+    for (int i = 1; i <= 20; ++i) uids.emplace_back(i);
+    std::vector<ReadMessage> got;
+    auto r = with_session(w, options(), [&](Session& s) -> asio::awaitable<void> {
+      if (visiting) {
+        auto read = co_await open_and_read(s, "a", uids, Keep::octets, base::Fingerprinter::E1x::if_8bit);
+        got = std::move(read.messages);
+      } else {
+        got = co_await read_messages(s, uids, Keep::octets, base::Fingerprinter::E1x::if_8bit);
+      }
+    });
+    ASSERT_FALSE(r.error) << r.error->text;
+    base::Octets held = 0;
+    for (const auto& m : got) held += m.octets.size();
+    EXPECT_EQ(got.size(), 20u);
+    EXPECT_EQ(held, 8'000'000u);
+  }
+}
+
+TEST(Session, AStatusOfAnotherMailboxIsNotTakenForThisOnes) {
+  Wire w;
+  w.rules = {kCapability, kLogin, {"STATUS", "* STATUS b (UIDNEXT 9)\r\n* STATUS inbox (UIDNEXT 5)\r\n%t OK\r\n"}};
+  std::uint64_t next = 0;
+  bool other = true;
+  auto r = with_session(w, options(), [&](Session& s) -> asio::awaitable<void> {
+    const auto inbox = co_await s.status("INBOX", false);
+    next = inbox ? inbox->uid_next.value_or(0) : 0;
+    const auto a = co_await s.status("a", false);
+    other = a.has_value();
+  });
+  ASSERT_FALSE(r.error) << r.error->text;
+  EXPECT_EQ(next, 5u);
+  EXPECT_FALSE(other);
 }
 
 TEST(Session, PreauthAndOddGreetingsAreNotUsed) {  // S4, S5
@@ -595,6 +692,21 @@ TEST(Session, ACommandThatNeverEndsIsGivenUpHoweverMuchTheServerTalks) {
   });
   ASSERT_TRUE(r.error);
   EXPECT_EQ(r.error->remedy, base::Remedy::reconnect);
+  EXPECT_NE(r.error->text.find("has not got on"), std::string::npos) << r.error->text;
+}
+
+// Nobody asked for what a server sends inside a mailbox that it would not open.
+TEST(Session, MailOfAMailboxThatWasRefusedIsNoProgress) {
+  Slow w;
+  w.wire.piece = 1000;
+  w.wire.rules = {kCapability, kPipelines, {"EXAMINE", "%t NO no such mailbox\r\n"}};
+  for (int i = 0; i < 20; ++i) w.wire.for_ever += "* 1 FETCH (UID 8 FLAGS () BODY[] {5}\r\nabcde)\r\n";
+  const auto r = with_session(w.wire, w.settings, [&](Session& s) -> asio::awaitable<void> {
+    w.wire.each = std::chrono::seconds(1);
+    std::vector<base::Uid> uids(1, base::Uid(8));
+    co_await open_and_read(s, "a", std::move(uids), Keep::octets, base::Fingerprinter::E1x::if_8bit);
+  });
+  ASSERT_TRUE(r.error);
   EXPECT_NE(r.error->text.find("has not got on"), std::string::npos) << r.error->text;
 }
 

@@ -264,8 +264,8 @@ class ModelConnection final : public imap::Transport {
       if (s_.refuse_logins > 0) {
         --s_.refuse_logins;
         say(tag + " NO [UNAVAILABLE] Maximum number of connections from user+IP exceeded");
-      } else if (s_.logins > s_.last_login) {
-        say(tag + (s_.logins % 2 == 0 ? " NO no" : " NO [LIMIT] no more connections"));
+      } else if (const auto answer = s_.login_answers.find(s_.logins); answer != s_.login_answers.end()) {
+        say(tag + " " + answer->second);
       } else if (!s_.passwords.contains(arg(0)) || s_.passwords[arg(0)] != arg(1)) {
         if (s_.quirks.echoes_refused_login) say(tag + " NO bad command: " + text);
         else say(tag + " NO [AUTHENTICATIONFAILED] Authentication failed, try again.");

@@ -106,8 +106,8 @@ class ModelServer {
   // By the number of the command over all connections, from 1: the connection ends before it is carried out, or after.
   enum class HangUp { before, after };
   std::map<std::uint64_t, HangUp> hang_ups;
-  std::uint64_t refuse_logins = 0;        // the next n log-ins are put off: [UNAVAILABLE]
-  std::uint64_t last_login = UINT64_MAX;  // those after it are refused
+  std::uint64_t refuse_logins = 0;                     // the next n log-ins are put off: [UNAVAILABLE]
+  std::map<std::uint64_t, std::string> login_answers;  // instead of an OK, by the number of the log-in, from 1
 
   // Seen.
   std::uint64_t appends = 0, appended_messages = 0, logins = 0, body_fetches = 0;
