@@ -69,7 +69,7 @@ struct LoadContext {
   std::string account;  // address, for messages
   std::function<bool()> stopping;
   std::function<void(const std::string& kind, const std::string& detail, state::MailboxId)> event;
-  std::chrono::milliseconds slowest_append{0};
+  std::chrono::milliseconds& slowest_append;  // of this run, answered by this target
   // A second session on the target, for what one session cannot be believed alone.
   std::function<boost::asio::awaitable<std::unique_ptr<imap::Session>>()> fresh_target;
   Gate& gate;  // asked before each window

@@ -372,25 +372,15 @@ asio::awaitable<void> Migration::open_lane(Lane* lane, std::string address, bool
 
 void Migration::enter(Lane* lane, CopyWork* work) {
   lane->context.emplace(
-      load::LoadContext{store_,
-                        *lane->target,
-                        lane->target_use,
-                        lane->bodies,
-                        clock_,
-                        settings_.load,
-                        work->counters,
-                        work->planned->address,
-                        [this, work] { return stopping_ || work->failure != nullptr; },
+      load::LoadContext{store_, *lane->target, lane->target_use, lane->bodies, clock_, settings_.load, work->counters,
+                        work->planned->address, [this, work] { return stopping_ || work->failure != nullptr; },
                         [this, id = work->planned->id](const std::string& kind, const std::string& detail,
                                                        state::MailboxId mailbox) { event(kind, detail, id, mailbox); },
-                        {},
+                        slowest_append_,
                         [this, address = work->planned->address] {
                           return open_session(Side::target, address, imap::Access::read_write);
                         },
-                        work->gate,
-                        window_size_,
-                        in_flight_,
-                        work->at_work});
+                        work->gate, window_size_, in_flight_, work->at_work});
 }
 
 // Several mailboxes at once over the same two connections: while one waits for the target, the other sends.
@@ -551,7 +541,7 @@ asio::awaitable<void> Migration::load_once(const PlannedAccount* as_planned) {
     loaders[m.id.value] = std::move(l);
   }
   if (doubtful > 0) {
-    const auto settle = std::max({settings_.load.settle, context.slowest_append * 3,
+    const auto settle = std::max({settings_.load.settle, slowest_append_ * 3,
                                   std::chrono::milliseconds(doubtful_octets / (1024 * 1024) * 1000)});
     event("settle",
           fmt::format("{} of {} may still be on the way to the target: waiting {} before the verdict",

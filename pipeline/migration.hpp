@@ -232,6 +232,7 @@ class Migration {
   std::set<std::string> not_helped_;      // accounts whose further connections failed in this run
   static constexpr int kMostHelpers = 7;  // of one account: servers allow about ten connections of one user
   load::WindowSize window_size_;
+  std::chrono::milliseconds slowest_append_{0};
   base::Budget in_flight_{kOctetsInFlight};
   base::Wake changed_;  // accounts at once, or who of them is running, or that we stop
   bool stopping_ = false;

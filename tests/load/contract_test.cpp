@@ -240,24 +240,46 @@ TEST_F(Contract, LostAnswerIsLookedAtAndNotSentAgain) {  // F13, F14
   }
 }
 
-// Of two that are equal but for their date one is stored: it is the one whose date it has.
-TEST_F(Contract, OfEqualMessagesInDoubtTheOneWithTheDateOfTheCopyIsThere) {
-  w.source.put(World::kUser, "INBOX", mail("twin")).date = "11-Jan-2020 00:00:00 +0000";
-  w.source.put(World::kUser, "INBOX", mail("twin")).date = "12-Feb-2020 00:00:00 +0000";
+// Of two with the same octets, sent at once, one is stored. It is the one that the copy is more like; the other is sent
+// again.
+struct Twins {
+  std::string date[2];
+  std::set<std::string> flags[2];
+  void (*target)(Quirks&);
+};
+
+class TwinsInDoubt : public Contract, public testing::WithParamInterface<Twins> {};
+
+TEST_P(TwinsInDoubt, TheOneThatTheCopyIsMoreLikeIsThere) {
+  const Twins& twins = GetParam();
+  twins.target(w.target.quirks);
+  for (const int i : {0, 1}) w.source.put(World::kUser, "INBOX", mail("twin"), twins.flags[i]).date = twins.date[i];
   w.target.strikes[1] = Strike::lose_answer;
-  bool removed = false;
+  std::multiset<std::pair<std::string, std::set<std::string>>> all, now;
+  const auto what_is_there = [&](auto* out) {
+    for (const auto& m : w.target.users[World::kUser]["INBOX"].messages) out->emplace(m.date, m.flags);
+  };
   w.on_step = [&](std::uint64_t) {
     auto& there = w.target.users[World::kUser]["INBOX"].messages;
-    if (removed || there.size() != 2) return;
+    if (!all.empty() || there.size() != 2) return;
+    what_is_there(&all);
     there.erase(there.begin());
-    removed = true;
   };
   EXPECT_EQ(w.run().exit, 0);
-  ASSERT_TRUE(removed);
-  std::multiset<std::string> dates;
-  for (const auto& m : w.target.users[World::kUser]["INBOX"].messages) dates.insert(m.date);
-  EXPECT_EQ(dates, (std::multiset<std::string>{"11-Jan-2020 00:00:00 +0000", "12-Feb-2020 00:00:00 +0000"}));
+  ASSERT_FALSE(all.empty());
+  what_is_there(&now);
+  EXPECT_EQ(now, all);
 }
+
+const std::string kJanuary = "11-Jan-2020 00:00:00 +0000", kFebruary = "12-Feb-2020 00:00:00 +0000";
+INSTANTIATE_TEST_SUITE_P(  //
+    Contract, TwinsInDoubt,
+    testing::Values(Twins{{kJanuary, kFebruary}, {}, [](Quirks&) {}},
+                    Twins{{kJanuary, kJanuary}, {{"\\Seen"}, {}}, [](Quirks&) {}},
+                    // Flags alone tell them apart: the target stores its own date.
+                    Twins{{kJanuary, kFebruary}, {{"\\Seen"}, {}}, [](Quirks& q) { q.forgets_dates = true; }},
+                    // The date counts for more than the flags, of which this target keeps none.
+                    Twins{{kJanuary, kFebruary}, {{}, {"\\Seen"}}, [](Quirks& q) { q.forgets_flags = true; }}));
 
 TEST_F(Contract, ConnectionCutInTheMiddleOfALiteralLosesAndDoublesNothing) {
   fill(10);
@@ -305,6 +327,23 @@ TEST_F(Contract, ZombieOfALargeMessageIsGivenTheTimeOfItsSize) {  // attack 12
   w.expect_equal();
   EXPECT_EQ(w.target.appends, 1u) << "found, not sent again";
   w.expect_in_order();
+}
+
+TEST_F(Contract, ZombieOfASlowServerIsGivenThreeTimesItsSlowestAppend) {
+  w.settings.mailboxes_at_once = 1;
+  for (int i = 0; i < 3; ++i) w.source.put(World::kUser, "A", mail("slow " + std::to_string(i)));
+  w.source.put(World::kUser, "B", mail("b"));
+  w.target.quirks.refuse = [&](const ModelMessage& m) -> std::optional<std::string> {
+    if (m.octets.find("slow") != std::string::npos) w.clock.pass(seconds(5));
+    return {};
+  };
+  w.target.strikes[2] = Strike::freeze;
+  w.target.thaw = seconds(25);
+  w.settings.load.settle = seconds(2);
+  EXPECT_EQ(w.run().exit, 0);
+  w.clock.pass(seconds(60));
+  w.expect_equal();
+  EXPECT_EQ(w.target.appends, 2u) << "found, not sent again";
 }
 
 TEST_F(Contract, InboxThatNeverComesToRestEndsTheSettleAllTheSame) {  // attack 12
@@ -871,7 +910,7 @@ TEST_F(Contract, QuotaStopsTheAccountAtOnceAndKeepsItsMessagesPending) {  // F27
   fill(100);
   int left = 70;
   w.target.quirks.capabilities.erase("MULTIAPPEND");
-  w.target.quirks.refuse = [&](const ModelMessage&) -> std::optional<std::string> {
+  w.target.quirks.refuse = [&](const ModelMessage& m) -> std::optional<std::string> {
     if (left-- > 0) return std::nullopt;
     return "NO [OVERQUOTA] Quota exceeded";
   };

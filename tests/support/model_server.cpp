@@ -109,6 +109,7 @@ ModelMessage ModelServer::stored_form(ModelMessage m) const {
       if (static_cast<unsigned char>(m.octets[i]) >= 0x80) m.octets[i] = 'X';
   if (quirks.alters) quirks.alters(m.octets);
   if (quirks.forgets_dates) m.date = "01-Jan-2024 00:00:00 +0000";
+  if (quirks.forgets_flags) m.flags.clear();
   return m;
 }
 

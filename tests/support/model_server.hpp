@@ -70,6 +70,7 @@ struct Quirks {
   } append_uid = AppendUid::honest;
   std::function<void(std::string&)> alters;    // what it stores is not what it was given
   bool forgets_dates = false;                  // stores "now"
+  bool forgets_flags = false;                  // stores none, whatever it offers
   std::optional<std::string> permanent_flags;  // "(\\Seen \\*)"
   bool nil_for_expunged = true;                // FETCH of a vanished message: OK and NIL (RFC 2180); else nothing
   std::chrono::milliseconds hides_fresh{0};    // new messages show only later
