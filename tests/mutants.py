@@ -37,6 +37,8 @@ MUTANTS = {
                                                   "*AnAnswerThatOvertakes*"),
     "refused help asked for again": (STAGE, "    not_helped_.insert(address);\n    if (base", "    if (base", "test_load", "Contract.HelpThatIsRefused*"),
     "refused help taken for a wrong password": ("pipeline/connect.cpp", "if (log_in == LogIn::for_help) {", "if (false) {", "test_load", "Contract.HelpThatIsRefused*"),
+    "what is refused beside help taken for a wrong password": ("pipeline/connect.cpp", "if (helped_.contains(address)) co_return", "if (false) co_return", "test_load",
+                                                               "Contract.HelpInTheWay*"),
     "large ones passed in the queue for octets": ("base/tasks.cpp", "while (mine != serving_ || (taken_ > 0", "while ((taken_ > 0", "test_base", "Budget.*"),
     "no settle": (STAGE, "co_await clock_.sleep(settle);", "", "test_load", "Contract.CopiesThatShowOnlyAfterTheSettleBeganAreFound"),
     "no late sweep": (LOADER, "  co_await sweep();", "", "test_load", "Contract.ZombieThatOutlivesTheSettleIsSweptAndReported"),

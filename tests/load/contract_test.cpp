@@ -120,6 +120,26 @@ TEST_F(Contract, HelpThatIsRefusedIsNotAskedForAgain) {
   }
 }
 
+// A second look needs a session of its own, which a limit of the user's connections refuses while others help: the
+// account is tried again without them, and its password is not taken for wrong.
+TEST_F(Contract, HelpInTheWayOfASecondLookIsGivenUp) {
+  for (const char* words : {"NO [LIMIT] no more connections", "NO no"}) {
+    World x;
+    for (const char* name : {"INBOX", "Archive", "Zoo", "Yard"})
+      for (int i = 0; i < 100; ++i) x.source.put(World::kUser, name, mail(fmt::format("{} {}", name, i)));
+    x.settings.mailboxes_at_once = 1;
+    x.settings.tuning.jobs = 9;
+    x.target.quirks.capabilities.erase("UIDPLUS");
+    x.target.quirks.hides_fresh = seconds(5);
+    x.target.login_answers[6] = words;  // after those of the plan, the load and three that help
+    const auto r = x.run();
+    EXPECT_EQ(r.exit, 0) << words << ": " << r.error;
+    EXPECT_GT(x.target.logins, 6u);
+    x.expect_equal();
+    x.expect_in_order();
+  }
+}
+
 TEST_F(Contract, SameWithoutUidplusLiteralPlusMultiappendAndWithoutAll) {
   for (const std::set<std::string>& hidden : std::vector<std::set<std::string>>{
            {"UIDPLUS"}, {"LITERAL+"}, {"MULTIAPPEND"}, {"UIDPLUS", "LITERAL+", "MULTIAPPEND", "NAMESPACE"}}) {
