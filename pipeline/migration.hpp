@@ -157,7 +157,7 @@ class Migration {
   boost::asio::awaitable<void> for_each_account(std::vector<state::AccountRow> accounts,
                                                 std::function<boost::asio::awaitable<void>(state::AccountRow)> work);
   // Of bodies that have been read and wait for the target, whatever the number of connections.
-  static constexpr base::Octets kOctetsInFlight = 24 * 1024 * 1024;
+  static constexpr base::Octets kOctetsInFlight = 16 * 1024 * 1024;
   boost::asio::awaitable<void> worker(std::vector<state::AccountRow>* queue,
                                       std::function<boost::asio::awaitable<void>(state::AccountRow)> work);
   // Of accounts that are running, and of those that help one.

@@ -930,7 +930,7 @@ TEST_F(Contract, QuotaStopsTheAccountAtOnceAndKeepsItsMessagesPending) {  // F27
   fill(100);
   int left = 70;
   w.target.quirks.capabilities.erase("MULTIAPPEND");
-  w.target.quirks.refuse = [&](const ModelMessage& m) -> std::optional<std::string> {
+  w.target.quirks.refuse = [&](const ModelMessage&) -> std::optional<std::string> {
     if (left-- > 0) return std::nullopt;
     return "NO [OVERQUOTA] Quota exceeded";
   };
