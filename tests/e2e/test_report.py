@@ -257,7 +257,8 @@ class Figures(Reported):
         self.assertNotRegex(chromium("--dump-dom", f"file://{page}"), r'id="filter" hidden')
         probe = self.dir / "probe.html"
         text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page.read_text())
-        act = "var f=document.getElementById('filter');f.querySelector('%s').value='%s';f.querySelector('%s').dispatchEvent(new Event('%s'));(function wait(n){var said=f.querySelector('output').textContent;if(!said&&n>0)return setTimeout(wait,100,n-1);document.title=said+'|'+[].filter.call(document.querySelectorAll('.chunk tbody tr'),function(r){return r.offsetParent!==null}).length})(45)"
+        # Chromium's virtual time passes without a frame being drawn when the machine is busy: no waiting for one.
+        act = "window.requestAnimationFrame=function(f){setTimeout(f,0)};var f=document.getElementById('filter');f.querySelector('%s').value='%s';f.querySelector('%s').dispatchEvent(new Event('%s'));(function wait(n){var said=f.querySelector('output').textContent;if(!said&&n>0)return setTimeout(wait,100,n-1);document.title=said+'|'+[].filter.call(document.querySelectorAll('.chunk tbody tr'),function(r){return r.offsetParent!==null}).length})(45)"
         for where, value, event, said in (("input", "NOBODY01", "input", "10 of 153 accounts|10"), ("select", "open", "change", "151 of 153 accounts|151"), ("input", "no such", "input", "0 of 153 accounts|0")):
             probe.write_text(text.replace("</body>", "<script>" + act % (where, value, where, event) + "</script></body>"))
             self.assertIn(f"<title>{said}</title>", chromium("--dump-dom", f"file://{probe}"))
