@@ -844,12 +844,12 @@ asio::awaitable<void> MailboxLoader::send_window(std::vector<Outgoing> items) {
   }
   ++context_.counters.windows;
   const bool multi = items.size() > 1 && context_.target.has("MULTIAPPEND");
-  const auto started = context_.clock.now();
   std::vector<imap::Answer> answers;
   base::SharedLock::Hold shared;
   // Each awaited by itself: g++ 12 lays out the frame of an awaited choice wrongly.
   if (!alone_ && context_.target.pipelines()) shared = co_await context_.target_use.share();
   else if (!alone_) shared = co_await context_.target_use.alone();
+  const auto started = context_.clock.now();
   if (multi) answers.push_back(co_await context_.target.append_multi(mailbox_.target_wire, append));
   else answers = co_await context_.target.append_each(mailbox_.target_wire, append);
   const auto took = context_.clock.now() - started;

@@ -165,7 +165,7 @@ asio::awaitable<std::unique_ptr<imap::Session>> Migration::open_session_once(Sid
   }
   --l.under_way;
   if (refused) {
-    if (log_in == LogIn::for_help) {
+    if (log_in == LogIn::for_help || helped_.contains(address)) {  // which may have begun meanwhile
       // Perhaps one connection too many for one user: without help it has enough of them.
       if (refused->exit == Exit::login_refused)
         refused = base::Error{Scope::account, Remedy::retry_later, refused->text};

@@ -493,12 +493,12 @@ asio::awaitable<void> Migration::copy_mailbox(Lane* lane, CopyWork* work, const 
 asio::awaitable<void> Migration::load_once(const PlannedAccount* as_planned) {
   PlannedAccount mine = *as_planned;
   PlannedAccount* planned = &mine;
-  helped_.erase(planned->address);
   Lane lane(
       [this, address = planned->address] { return open_session(Side::source, address, imap::Access::read_only); });
   const bool copies =
       std::any_of(mine.mailboxes.begin(), mine.mailboxes.end(), [](const auto& m) { return m.to_move > 0; });
   co_await open_lane(&lane, planned->address, copies);
+  helped_.erase(planned->address);  // not before: the server may count connections that were lost for a while yet
   imap::Session* const target = lane.target.get();
   if (mine.fate == Fate::create) co_await adapt_to_target(target, planned);
   auto not_made = co_await create_mailboxes(target, planned);
@@ -541,7 +541,8 @@ asio::awaitable<void> Migration::load_once(const PlannedAccount* as_planned) {
     loaders[m.id.value] = std::move(l);
   }
   if (doubtful > 0) {
-    const auto settle = std::max({settings_.load.settle, slowest_append_ * 3,
+    // Not as long as one likes: a pause that the server asked for is in the time an APPEND took.
+    const auto settle = std::max({settings_.load.settle, std::min(slowest_append_ * 3, kLongestSettle),
                                   std::chrono::milliseconds(doubtful_octets / (1024 * 1024) * 1000)});
     event("settle",
           fmt::format("{} of {} may still be on the way to the target: waiting {} before the verdict",
@@ -551,7 +552,7 @@ asio::awaitable<void> Migration::load_once(const PlannedAccount* as_planned) {
       {
         const Waiting shown(progress_, planned->address, "to be sure what the target has stored",
                             clock_.now() + settle);
-        co_await clock_.sleep(settle);
+        co_await sleep_unless_stopped(settle);
       }
       co_await fence(planned);
       bool more = false;

@@ -233,6 +233,7 @@ class Migration {
   static constexpr int kMostHelpers = 7;  // of one account: servers allow about ten connections of one user
   load::WindowSize window_size_;
   std::chrono::milliseconds slowest_append_{0};
+  static constexpr std::chrono::milliseconds kLongestSettle = std::chrono::minutes(15);  // for a slow server's sake
   base::Budget in_flight_{kOctetsInFlight};
   base::Wake changed_;  // accounts at once, or who of them is running, or that we stop
   bool stopping_ = false;

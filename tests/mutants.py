@@ -66,7 +66,7 @@ MUTANTS = {
     "rewritten second copies not swept": (LEDGER, "for (const int column : {0, 1})", "for (const int column : {0})", "test_pipeline", "Simulator.SeedsThatOnceFailed"),
     "equal copies bound as they come": (LOADER, "{Likeness::both, Likeness::date, Likeness::flags, Likeness::content}", "{Likeness::content}", "test_load",
                                         "*TwinsInDoubt*"),
-    "the settle of a slow server as short as of any": (STAGE, ", slowest_append_ * 3,", ",", "test_load", "Contract.ZombieOfASlowServer*"),
+    "the settle of a slow server as short as of any": (STAGE, ", std::min(slowest_append_ * 3, kLongestSettle),", ",", "test_load", "Contract.ZombieOfASlowServer*"),
     "late second copy bound to another row": (LOADER, "    s->spare = true;", "    co_return s;", "test_pipeline", "Simulator.SeedsThatOnceFailed"),
     "large bodies not repaired": (LOADER, "    if (changed) continue;", "", "test_load", "Contract.LargeBodyIsRepaired*"),
     "copies of what is gone not listed": (LEDGER, "state=5 AND attempts>0", "state=5 AND attempts<0", "test_load", "Contract.ZombieOfWhatTheSourceDeleted*"),

@@ -628,7 +628,7 @@ asio::awaitable<std::set<std::string>> Session::lsub() {
 asio::awaitable<Listing> Session::listing() {
   Listing out;
   Collect<Namespaces> spaces;
-  Collect<ListItem> subscribed, mailboxes;
+  Collect<ListItem> subscribed;
   std::vector<Command> commands;
   std::vector<Sink*> sinks;
   if (has("NAMESPACE")) {
@@ -637,11 +637,10 @@ asio::awaitable<Listing> Session::listing() {
   }
   commands.push_back(everything(Verb::lsub));
   sinks.push_back(&subscribed);
-  commands.push_back(everything(Verb::list));
-  sinks.push_back(&mailboxes);
   const auto answers = co_await run_each(std::move(commands), std::move(sinks));
-  out.subscribed = subscribed_names(whole_list(answers[answers.size() - 2], subscribed, kSubscriptions, who_));
-  out.mailboxes = whole_list(answers.back(), mailboxes, kMailboxes, who_);
+  out.subscribed = subscribed_names(whole_list(answers.back(), subscribed, kSubscriptions, who_));
+  // Only now: Dovecot begins a LIST while the lines of a long LSUB wait for its client to read, and those of both mix.
+  out.mailboxes = co_await list();
   if (!spaces.items.empty()) out.namespaces = spaces.items.back();
   co_return out;
 }
