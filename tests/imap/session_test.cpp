@@ -272,7 +272,7 @@ TEST(Session, CapabilitiesOfTheGreetingNeedNotBeAskedFor) {
 }
 
 // What an account has comes in one round trip, and each list is its own command's.
-TEST(Session, ListingIsOneRoundTrip) {
+TEST(Session, ListingWaitsForTheEndOfLsub) {
   Wire w;
   w.rules = {kCapability,
              kPipelines,
