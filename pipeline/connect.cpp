@@ -108,7 +108,6 @@ asio::awaitable<void> Migration::probe_servers(bool source, bool target) {
 // An account that this run has just made may take a moment until it can log in.
 asio::awaitable<std::unique_ptr<imap::Session>> Migration::open_session(Side side, std::string address,
                                                                         imap::Access access) {
-  if (helped_.contains(address)) co_return co_await open_session_once(side, address, access, LogIn::for_help);
   for (int patience = side == Side::target && made_now_.contains(address) ? 3 : 0;; --patience) {
     std::optional<base::Error> refused;
     try {
@@ -165,7 +164,7 @@ asio::awaitable<std::unique_ptr<imap::Session>> Migration::open_session_once(Sid
   }
   --l.under_way;
   if (refused) {
-    if (log_in == LogIn::for_help || helped_.contains(address)) {  // which may have begun meanwhile
+    if (helped_.contains(address)) {
       // Perhaps one connection too many for one user: without help it has enough of them.
       if (refused->exit == Exit::login_refused)
         refused = base::Error{Scope::account, Remedy::retry_later, refused->text};

@@ -133,8 +133,7 @@ class Migration {
   void remember_words(Side side, const imap::Session& session);
   boost::asio::awaitable<std::unique_ptr<imap::Session>> open_session(Side side, std::string address,
                                                                       imap::Access access);
-  // for_help: of an account that is logged in already. A refusal says nothing of its password or of other accounts.
-  enum class LogIn : std::uint8_t { as_configured, own_password, for_help };
+  enum class LogIn : std::uint8_t { as_configured, own_password };
   boost::asio::awaitable<std::unique_ptr<imap::Session>> open_session_once(Side side, std::string address,
                                                                            imap::Access access,
                                                                            LogIn log_in = LogIn::as_configured);
@@ -226,10 +225,10 @@ class Migration {
   Progress progress_;
   RateLimit rate_limit_;
   Sizing sizing_;
-  std::size_t accounts_waiting_ = 0;      // for their turn
-  int helping_ = 0;                       // lanes beside the first one of an account
-  std::set<std::string> helped_;          // accounts that have, or just had, further connections
-  std::set<std::string> not_helped_;      // accounts whose further connections failed in this run
+  std::size_t accounts_waiting_ = 0;  // for their turn
+  int helping_ = 0;                   // lanes beside the first one of an account
+  std::set<std::string> helped_;      // accounts that have, or just had, further connections: a refusal says nothing
+  std::set<std::string> not_helped_;  // accounts whose further connections failed in this run
   static constexpr int kMostHelpers = 7;  // of one account: servers allow about ten connections of one user
   load::WindowSize window_size_;
   std::chrono::milliseconds slowest_append_{0};
