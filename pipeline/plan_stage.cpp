@@ -35,10 +35,15 @@ struct Known {
   std::uint64_t to_move = 0, empty = 0, undated = 0, too_large = 0;
   base::Octets octets = 0, largest = 0;
   std::vector<std::string> flagsets;  // of the messages to move
+  std::size_t flag_changes = 0;       // of those that were moved
+  std::uint64_t bound = 0;            // moved, and the target's UID is known
 };
 
 Known known(Db& db, state::MailboxId mailbox, std::int64_t now, std::optional<base::Octets> limit) {
   Known k;
+  k.flag_changes = state::flag_changes(db, mailbox).size();
+  k.bound = static_cast<std::uint64_t>(
+      db.integer("SELECT count(*) FROM message WHERE mailbox=? AND target_uid IS NOT NULL", mailbox));
   if (limit)
     k.too_large = static_cast<std::uint64_t>(
         db.integer("SELECT count(*) FROM message WHERE mailbox=? AND state<3 AND size>?", mailbox, *limit));
@@ -228,27 +233,44 @@ asio::awaitable<void> Migration::plan_mailboxes(PlannedAccount* planned, const l
   const auto [rows, prefix] = co_await store_.run(std::move(query));
   const auto mapped = load::map_mailboxes(rows, prefix, view, name_rules());
 
+  const auto limit = target == nullptr ? std::optional<base::Octets>() : target->append_limit();
+  std::vector<state::MailboxId> ids;
+  for (const auto& m : mapped) ids.push_back(m.id);
+  auto look = [ids, now = clock_.unix_seconds(), limit](Db& db) {
+    std::vector<Known> out;
+    for (const auto id : ids) out.push_back(known(db, id, now, limit));
+    return out;
+  };
+  const auto all_known = co_await store_.run(std::move(look));
+
   // As load left it? One STATUS each, in one go.
   std::vector<std::string> ask;
-  for (const auto& m : mapped)
-    if (m.exists) ask.push_back(m.wire);
-  std::vector<base::Result<imap::StatusItem>> statuses;
+  for (const auto& m : mapped) {
+    const auto row = std::find_if(rows.begin(), rows.end(), [&](const auto& r) { return r.id == m.id; });
+    if (target != nullptr && m.exists && row->target_validity) ask.push_back(m.wire);
+  }
+  std::map<std::string, imap::StatusItem> statuses;
+  if (!ask.empty()) {
+    const auto answers = co_await target->statuses(ask, false);
+    for (std::size_t i = 0; i < ask.size(); ++i)
+      if (answers[i]) statuses[ask[i]] = *answers[i];
+  }
+  const bool any_flags = std::any_of(all_known.begin(), all_known.end(), [](const Known& k) {
+    return std::any_of(k.flagsets.begin(), k.flagsets.end(), [](const auto& set) { return !set.empty(); });
+  });
   std::optional<std::vector<std::string>> permanent;
   if (target == nullptr) {
-    ask.clear();
     permanent = kerio_flags();
-  } else {
-    statuses = co_await target->statuses(ask, false);
-  }
-  if (!ask.empty()) {
+  } else if (any_flags) {
     // PERMANENTFLAGS of one mailbox stands for all: a server's rule, seldom a mailbox's.
     auto opened = co_await target->examine("INBOX");
     // Many servers say "()" to EXAMINE, since nothing can be kept on a read-only mailbox: that says nothing about
     // APPEND.
     if (opened && opened->permanent_flags && !opened->permanent_flags->empty()) permanent = opened->permanent_flags;
   }
-  const auto limit = target == nullptr ? std::optional<base::Octets>() : target->append_limit();
-  for (const auto& m : mapped) {
+  for (std::size_t at = 0; at < mapped.size(); ++at) {
+    const auto& m = mapped[at];
+    const Known& k = all_known[at];
     const auto row = std::find_if(rows.begin(), rows.end(), [&](const auto& r) { return r.id == m.id; });
     PlannedMailbox p;
     p.map = m;
@@ -260,33 +282,22 @@ asio::awaitable<void> Migration::plan_mailboxes(PlannedAccount* planned, const l
     p.source_validity = row->uid_validity;
     p.source_uid_next = row->uid_next;
     p.source_messages = row->messages;
-    auto count = [id = m.id, now = clock_.unix_seconds(), limit](Db& db) {
-      return std::make_pair(known(db, id, now, limit), state::flag_changes(db, id).size());
-    };
-    const auto [k, flag_changes] = co_await store_.run(std::move(count));
     p.to_move = k.to_move;
     p.octets = k.octets;
-    for (std::size_t i = 0; i < ask.size(); ++i)
-      if (ask[i] == m.wire && statuses[i])
-        p.untouched = flag_changes == 0 && row->target_validity &&
-                      statuses[i]->uid_validity == row->target_validity.value &&
-                      statuses[i]->uid_next == row->low_water.value;
+    // The same mailbox as when load last saw it.
+    const auto found = statuses.find(m.wire);
+    const imap::StatusItem* status =
+        found != statuses.end() && found->second.uid_validity == row->target_validity.value ? &found->second : nullptr;
+    p.untouched = status != nullptr && k.flag_changes == 0 && status->uid_next == row->low_water.value;
     // A mailbox that has never had a message needs no look.
     if (!p.create && row->messages == 0 && k.to_move == 0 && !row->target_validity) p.untouched = true;
     // A user's new mail can hide a loss from this count; that many fewer cannot be anything else.
     constexpr std::string_view kFewer = "the target shows only ";
-    for (std::size_t i = 0; i < ask.size(); ++i) {
-      if (ask[i] != m.wire || !statuses[i] || statuses[i]->uid_validity != row->target_validity.value) continue;
-      auto bound = [id = m.id](Db& db) {
-        return static_cast<std::uint64_t>(
-            db.integer("SELECT count(*) FROM message WHERE mailbox=? AND target_uid IS NOT NULL", id));
-      };
-      const auto moved = co_await store_.run(std::move(bound));
-      const bool fewer = statuses[i]->messages.value_or(moved) < moved;
-      if (!fewer && !row->error.starts_with(kFewer)) continue;
+    const bool fewer = status != nullptr && status->messages.value_or(k.bound) < k.bound;
+    if (fewer || (status != nullptr && row->error.starts_with(kFewer))) {
       const std::string text =
           fewer ? fmt::format("{}{} of the {} that were moved there: \"4d2kms verify\" names those that are gone",
-                              kFewer, *statuses[i]->messages, base::plural(moved, "message"))
+                              kFewer, *status->messages, base::plural(k.bound, "message"))
                 : std::string();
       auto note = [id = m.id, text](Db& db) { state::set_target_error(db, id, text); };
       co_await store_.run_in_order(std::move(note));

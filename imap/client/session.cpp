@@ -628,20 +628,34 @@ asio::awaitable<std::set<std::string>> Session::lsub() {
 asio::awaitable<Listing> Session::listing() {
   Listing out;
   Collect<Namespaces> spaces;
-  Collect<ListItem> subscribed;
+  Collect<ListItem> items;
   std::vector<Command> commands;
   std::vector<Sink*> sinks;
   if (has("NAMESPACE")) {
     commands.emplace_back(Verb::namespaces);
     sinks.push_back(&spaces);
   }
-  commands.push_back(everything(Verb::lsub));
-  sinks.push_back(&subscribed);
+  const bool extended = has("LIST-EXTENDED");
+  if (extended)
+    commands.push_back(std::move(
+        everything(Verb::list).word("RETURN").word(has("SPECIAL-USE") ? "(SUBSCRIBED SPECIAL-USE)" : "(SUBSCRIBED)")));
+  else commands.push_back(everything(Verb::lsub));
+  sinks.push_back(&items);
   const auto answers = co_await run_each(std::move(commands), std::move(sinks));
-  out.subscribed = subscribed_names(whole_list(answers.back(), subscribed, kSubscriptions, who_));
+  if (!spaces.items.empty()) out.namespaces = spaces.items.back();
+  if (extended && answers.back().ok()) {
+    out.mailboxes = whole_list(answers.back(), items, kMailboxes, who_);
+    for (const auto& i : out.mailboxes)
+      if (std::find(i.attributes.begin(), i.attributes.end(), "\\subscribed") != i.attributes.end())
+        out.subscribed.insert(i.name);
+    // None at all may also mean that the server did not heed what it was asked for.
+    if (out.subscribed.empty()) out.subscribed = co_await lsub();
+    co_return out;
+  }
+  if (extended) out.subscribed = co_await lsub();
+  else out.subscribed = subscribed_names(whole_list(answers.back(), items, kSubscriptions, who_));
   // Only now: Dovecot begins a LIST while the lines of a long LSUB wait for its client to read, and those of both mix.
   out.mailboxes = co_await list();
-  if (!spaces.items.empty()) out.namespaces = spaces.items.back();
   co_return out;
 }
 

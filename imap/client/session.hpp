@@ -72,7 +72,8 @@ class Sink {
   virtual boost::asio::awaitable<void> large_chunk(std::string_view) { co_return; }
 };
 
-// What an account has, as NAMESPACE (RFC 2342; empty where not offered), LIST and LSUB show it.
+// What an account has, as NAMESPACE (RFC 2342; empty where not offered), LIST and LSUB show it, or one LIST where the
+// server can tell subscriptions in it (RFC 5258).
 struct Listing {
   Namespaces namespaces;
   std::vector<ListItem> mailboxes;   // INBOX in capitals, however the server spells it

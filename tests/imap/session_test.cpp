@@ -290,6 +290,36 @@ TEST(Session, ListingWaitsForTheEndOfLsub) {
   EXPECT_EQ(w.early.find("LIST"), std::string::npos);
 }
 
+// RFC 5258: one LIST tells both. Returns what was sent.
+std::string listed_at_once(const std::string& answer, Listing& got) {
+  Wire w;
+  w.rules = {kCapability,
+             {"LOGIN", "%t OK [CAPABILITY IMAP4rev1 LIST-EXTENDED SPECIAL-USE] in\r\n"},
+             {"LIST \"\" \"*\" RETURN (SUBSCRIBED SPECIAL-USE)", answer},
+             {"LSUB", "* LSUB () \".\" \"a\"\r\n%t OK\r\n"},
+             {"LIST", "* LIST () \".\" \"a\"\r\n* LIST () \".\" \"b\"\r\n%t OK\r\n"}};
+  auto r = with_session(w, options(), [&got](Session& s) -> asio::awaitable<void> { got = co_await s.listing(); });
+  EXPECT_FALSE(r.error) << r.error->text;
+  EXPECT_EQ(got.mailboxes.size(), 2u);
+  EXPECT_EQ(got.subscribed, std::set<std::string>{"a"});
+  return w.sent;
+}
+
+TEST(Session, ListingAsksOnceWhereListTellsSubscriptionsToo) {
+  Listing got;
+  const auto sent =
+      listed_at_once("* LIST (\\Sent \\Subscribed) \".\" \"a\"\r\n* LIST () \".\" \"b\"\r\n%t OK\r\n", got);
+  EXPECT_EQ(sent.find("LSUB"), std::string::npos) << sent;
+  EXPECT_EQ(got.mailboxes.front().attributes.front(), "\\sent");
+}
+
+TEST(Session, ListingDoesNotTrustAServerThatPassesOverSubscriptions) {
+  Listing got;
+  // Refused, in spite of the capability; or answered as if nothing but LIST had been asked for.
+  for (const char* answer : {"%t BAD what\r\n", "* LIST () \".\" \"a\"\r\n* LIST () \".\" \"b\"\r\n%t OK\r\n"})
+    EXPECT_NE(listed_at_once(answer, got).find("LSUB"), std::string::npos) << answer;
+}
+
 // What is told of three mailboxes that are listed together.
 std::string listed_together(const std::string& examine_b, const std::string& fetch_b, const Rule& login) {
   Wire w;
