@@ -101,8 +101,10 @@ asio::awaitable<void> Migration::probe(Side side) {
 }
 
 asio::awaitable<void> Migration::probe_servers(bool source, bool target) {
-  if (source) co_await probe(Side::source);
-  if (target) co_await probe(Side::target);
+  std::vector<asio::awaitable<void>> probes;
+  if (source) probes.push_back(probe(Side::source));
+  if (target) probes.push_back(probe(Side::target));
+  co_await base::run_all(std::move(probes));
 }
 
 // An account that this run has just made may take a moment until it can log in.

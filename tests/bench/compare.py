@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """4d2kms beside the tools that are installed and a blind pump, on the same mail, interleaved.
 
-  compare.py [--sets S,M,K] [--rounds 3] [--what first,verify,noop,delta,hidden,delay,same] [--tools NAME,NAME...]
+  compare.py [--sets S,M,K] [--rounds 3] [--what first,verify,noop,plain,delta,inventory,hidden,delay,same] [--tools NAME,NAME...]
              [--delays 20,100] [--work DIR] [--build DIR] [--limit SECONDS] [--write]
 
 Sets:   S 5 accounts x 400 messages, M 20 x 1,000, K one mailbox of 50,000 of 2 KB, T (a trial) 2 x 60.
@@ -9,6 +9,8 @@ What:   first    onto an empty target; 4d2kms with --verify none
         verify   the same with --verify full, the default: every body is re-read
         noop     the same command again
         delta    and again, with 1 % new mail at the source
+        plain    noop, with a source that does not offer CONDSTORE (4d2kms alone)
+        inventory  "4d2kms extract" into an empty state file
         hidden   first, with a target that does not offer MULTIAPPEND
         delay    first, with relays that add the round trips of --delays (ms) on both sides
         same     4d2kms and the pump alone, both with 1, 2 and 4 accounts at once, with MULTIAPPEND and with it hidden
@@ -41,8 +43,9 @@ SETS = {  # accounts, how many of them with a message of 5 to 20 MiB, messages e
     "K": (1, 0, 50000, ["--folders", 1, "--size", 2048]),
 }
 PASSWORD = "secret"
-# Dovecot's own list without MULTIAPPEND.
+# Dovecot's own list without MULTIAPPEND, and without CONDSTORE.
 HIDDEN = "IMAP4rev1 SASL-IR LOGIN-REFERRALS ID ENABLE IDLE SORT NAMESPACE UNSELECT CHILDREN UIDPLUS LIST-EXTENDED CONDSTORE QRESYNC ESEARCH LIST-STATUS MOVE LITERAL+ SPECIAL-USE"
+PLAIN = HIDDEN.replace(" CONDSTORE QRESYNC", " MULTIAPPEND")
 
 
 def run(*argv, env=None):
@@ -83,6 +86,7 @@ class Lab:
             made.write_text(f"{accounts} account{'s' if accounts > 1 else ''}, {self.messages:,} messages, {octets / 1e6:.0f} MB")
         self.about = made.read_text().strip()
         self.take_delta_back()
+        self.source_offers("")
         self.fresh_target()
         # Once, unmeasured: afterwards the source has its indexes and caches.
         subprocess.run([str(options.build / "tests/bench/pump"), str(self.port("source")), str(self.port("target")), str(self.pairs), "2"], stdout=subprocess.DEVNULL)
@@ -93,6 +97,10 @@ class Lab:
 
     def port(self, side):
         return self.via.get(side) or int((self.dir / f"{side}.port").read_text())
+
+    def source_offers(self, capability):
+        run(FIXTURES / "sandbox.sh", "stop", self.dir, "source")
+        run(FIXTURES / "sandbox.sh", "start", self.dir, "source", env={"CAPABILITY": capability})
 
     def fresh_target(self, hidden=False):
         run(FIXTURES / "sandbox.sh", "stop", self.dir, "target")
@@ -191,9 +199,9 @@ def first_line(*argv):
 class Ours(Tool):
     again, fine = True, {0, 3}      # 3: something was refused, and is listed
 
-    def __init__(self, name, *more):
+    def __init__(self, name, *more, command="run"):
         super().__init__(name)
-        self.more = more
+        self.more, self.command = more, command
 
     def there(self, options):
         return (options.build / "4d2kms").exists()
@@ -202,7 +210,7 @@ class Ours(Tool):
         return first_line(options.build / "4d2kms", "--version") + ", " + first_line("git", "-C", ROOT, "describe", "--always", "--dirty")
 
     def commands(self, lab):
-        return [[lab.options.build / "4d2kms", "run", "--quiet", "--roster", lab.roster, "--source-host", "127.0.0.1", "--source-port", lab.port("source"),
+        return [[lab.options.build / "4d2kms", self.command, "--quiet", "--roster", lab.roster, "--source-host", "127.0.0.1", "--source-port", lab.port("source"),
                  "--target", "imap", "--target-host", "127.0.0.1", "--target-tls", "none", "--target-imap-port", lab.port("target"), "--state", lab.dir / "run/state",
                  *self.more]]
 
@@ -283,6 +291,7 @@ class Pump(Tool):
 
 
 OURS, FULL = Ours("4d2kms --verify none", "--verify", "none"), Ours("4d2kms --verify full", "--verify", "full")
+INVENTORY = Ours("4d2kms extract", command="extract")
 AT_ONCE = {n: Ours(f"4d2kms --jobs {n} --verify none", "--verify", "none", "--jobs", n) for n in (1, 2, 4)}
 MBSYNC, MBSYNC4 = Mbsync("mbsync"), Mbsync("mbsync x4", 4)
 OTHERS = [MBSYNC, MBSYNC4, Doveadm("doveadm backup"), Imapsync("imapsync"), Mailutil("mailutil transfer")]
@@ -297,6 +306,10 @@ def cases(options):
     if {"first", "verify", "noop", "delta"} & what:
         tools = FIRST if "first" in what else [t for t in FIRST if t.again] if {"noop", "delta"} & what else []
         yield "first", [*tools, *([FULL] if "verify" in what else [])], False, 0
+    if "inventory" in what:
+        yield "inventory", [INVENTORY], False, 0
+    if "plain" in what:
+        yield "plain", [OURS], False, 0
     if "hidden" in what:
         yield "hidden", [OURS, MBSYNC, MBSYNC4, PUMPS[3], Pump(1, 1)], True, 0
     for delay in options.delays if "delay" in what else ():
@@ -406,7 +419,7 @@ def one_tool(lab, tool, case, hidden, delay, number, results):
 
     def record(of, **more):
         r = {"set": lab.name, "case": of, "tool": tool.name, "round": number, "messages": lab.messages, **measure(lab, tool), **more}
-        if number == 1 and of == case and not lab.options.no_judge and "no_time" not in r:
+        if number == 1 and of == case and tool is not INVENTORY and not lab.options.no_judge and "no_time" not in r:
             r["wrong"] = lab.verdict()
         if not results.has(*Results.key(r)):
             results.add(r)
@@ -415,6 +428,11 @@ def one_tool(lab, tool, case, hidden, delay, number, results):
     lab.fresh_target(hidden)
     lab.delayed(delay)
     try:
+        if case == "plain":
+            lab.source_offers(PLAIN)
+            measure(lab, tool)
+            record(case)
+            return
         if not record(case):
             return
         if "noop" in follow and not record("noop"):
@@ -427,6 +445,8 @@ def one_tool(lab, tool, case, hidden, delay, number, results):
                 lab.take_delta_back()
     finally:
         lab.delayed(0)
+        if case == "plain":
+            lab.source_offers("")
 
 
 # ------------------------------------------------------------------ the table
@@ -452,15 +472,15 @@ def summary(results, options):
         if good:
             wall = median(r["wall"] for r in good)
             row |= {"wall": wall, "wall_min": min(r["wall"] for r in good), "wall_max": max(r["wall"] for r in good),
-                    "messages_a_second": round(good[0]["messages"] / wall) if case != "noop" else None,
+                    "messages_a_second": round(good[0]["messages"] / wall) if case not in ("noop", "plain") else None,
                     "cpu": median(r["cpu"] for r in good), "peak_mib": max(r["peak_mib"] for r in good),
                     "to_mbsync": ratio(good, MBSYNC.name), "to_pump": ratio(good, next((t for s, c, t in groups if (s, c) == (set_, case) and t.startswith("pump")), None) if case.startswith("same")
                                      else PUMPS[3].name if case == "hidden" else BEST.name),
                     "exits": sorted({e for r in good for e in r["exits"]}), "load": round(median(r["load"] for r in good), 1),
                     "wrong": next((r["wrong"] for r in good if "wrong" in r), None), "command": good[-1]["command"]}
         rows.append(row)
-    order = {"first": 0, "noop": 1, "delta": 2, "hidden": 3}
-    rows.sort(key=lambda r: (list(SETS).index(r["set"]), order.get(r["case"], 4), len(r["case"]), r["case"], r.get("wall", 1e9)))
+    order = {"first": 0, "noop": 1, "plain": 2, "delta": 3, "inventory": 4, "hidden": 5}
+    rows.sort(key=lambda r: (list(SETS).index(r["set"]), order.get(r["case"], 6), len(r["case"]), r["case"], r.get("wall", 1e9)))
     return rows
 
 
@@ -473,7 +493,8 @@ def machine():
     return {"cpu": cpu, "cores": os.cpu_count(), "memory_gib": round(int(memory[1]) / 1048576, 1), "kernel": platform.release()}
 
 
-CASES = {"first": "Onto an empty target", "noop": "Again, nothing new", "delta": "Again, 1 % new mail", "hidden": "Onto an empty target that offers no MULTIAPPEND"}
+CASES = {"first": "Onto an empty target", "noop": "Again, nothing new", "delta": "Again, 1 % new mail", "plain": "Again, nothing new, at a source without CONDSTORE",
+         "inventory": "The inventory alone", "hidden": "Onto an empty target that offers no MULTIAPPEND"}
 
 
 def markdown(rows, about, head):
@@ -498,7 +519,7 @@ def markdown(rows, about, head):
 
 def write(results, options):
     rows = summary(results, options)
-    tools = {t.name: t for t in [*FIRST, FULL, *AT_ONCE.values(), *(Pump(n, 1) for n in (1, 2))]}
+    tools = {t.name: t for t in [*FIRST, FULL, INVENTORY, *AT_ONCE.values(), *(Pump(n, 1) for n in (1, 2))]}
     versions = {r["tool"]: tools[r["tool"]].version(options) for r in rows if r["tool"] in tools}
     m = machine()
     about = {name: (options.work / name / "source.made").read_text().strip() for name in SETS if (options.work / name / "source.made").exists()}
@@ -523,7 +544,7 @@ def main():
     words = lambda text: [w.strip() for w in text.split(",") if w.strip()]
     parser.add_argument("--sets", type=words, default=["S"])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--what", type=lambda t: set(words(t)), default={"first", "verify", "noop", "delta", "hidden", "delay"})
+    parser.add_argument("--what", type=lambda t: set(words(t)), default={"first", "verify", "noop", "plain", "delta", "inventory", "hidden", "delay"})
     parser.add_argument("--tools", type=words, default=[], help="beginnings of their names; default all")
     parser.add_argument("--delays", type=lambda t: [int(w) for w in words(t)], default=[20, 100])
     parser.add_argument("--work", type=Path, default=Path("/var/tmp/4d2kms-compare"))
@@ -534,7 +555,7 @@ def main():
     parser.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
     options = parser.parse_args()
     options.build = options.build.resolve()
-    unknown = [s for s in options.sets if s not in SETS] + sorted(options.what - {"first", "verify", "noop", "delta", "hidden", "delay", "same"})
+    unknown = [s for s in options.sets if s not in SETS] + sorted(options.what - {"first", "verify", "noop", "plain", "delta", "inventory", "hidden", "delay", "same"})
     if unknown:
         parser.error("unknown: " + ", ".join(unknown))
     missing = [p for p in ("4d2kms", "tests/bench/pump", "tests/bench/timed") if not (options.build / p).exists()]

@@ -12,6 +12,7 @@
 namespace test {
 namespace {
 
+using std::chrono::minutes;
 using std::chrono::seconds;
 
 class Contract : public ::testing::Test {
@@ -138,6 +139,21 @@ TEST_F(Contract, HelpInTheWayOfASecondLookIsGivenUp) {
     x.expect_equal();
     x.expect_in_order();
   }
+}
+
+// A server may count the connections of those who helped for a while after they were lost.
+TEST_F(Contract, RefusedAfterHelpWasLostIsNotTakenForAWrongPassword) {
+  for (const char* name : {"INBOX", "Archive", "Zoo", "Yard"})
+    for (int i = 0; i < 100; ++i) w.source.put(World::kUser, name, mail(fmt::format("{} {}", name, i)));
+  w.settings.mailboxes_at_once = 1;
+  w.settings.tuning.jobs = 9;
+  w.target.strikes[3] = Strike::lose_answer;
+  w.target.login_answers[5] = "NO no";  // after those of the plan, the load and two that help
+  const auto r = w.run();
+  EXPECT_EQ(r.exit, 0) << r.error;
+  EXPECT_GT(w.target.logins, 5u);
+  w.expect_equal();
+  w.expect_in_order();
 }
 
 TEST_F(Contract, SameWithoutUidplusLiteralPlusMultiappendAndWithoutAll) {
@@ -364,6 +380,49 @@ TEST_F(Contract, ZombieOfASlowServerIsGivenThreeTimesItsSlowestAppend) {
   w.clock.pass(seconds(60));
   w.expect_equal();
   EXPECT_EQ(w.target.appends, 2u) << "found, not sent again";
+}
+
+// However slow a server was once, a night has an end.
+TEST_F(Contract, SettleForASlowServersSakeIsNeverLongerThanAQuarterOfAnHour) {
+  w.settings.mailboxes_at_once = 1;
+  w.source.put(World::kUser, "A", mail("slow"));
+  w.source.put(World::kUser, "B", mail("b"));
+  w.target.quirks.refuse = [&](const ModelMessage& m) -> std::optional<std::string> {
+    if (m.octets.find("slow") != std::string::npos) w.clock.pass(minutes(5) + seconds(30));
+    return {};
+  };
+  w.target.strikes[2] = Strike::freeze;
+  w.settings.load.settle = seconds(2);
+  EXPECT_EQ(w.run().exit, 0);
+  EXPECT_EQ(w.query("SELECT count(*) FROM event WHERE kind='settle' AND detail LIKE '%waiting 15 min 00 s before%'"),
+            1);
+  w.expect_equal();
+}
+
+TEST_F(Contract, AStopDuringTheSettleLeavesTheVerdictToTheNextRun) {
+  fill(10);
+  w.target.strikes[1] = Strike::freeze;
+  w.target.thaw = minutes(20);
+  w.settings.load.settle = minutes(10);
+  // The third log-in is that after the cut, those of the plan and the load being before it: it waits for the settle.
+  std::optional<std::chrono::milliseconds> settling;
+  w.on_step = [&](std::uint64_t) {
+    if (!settling && w.target.logins == 3) settling = w.clock.now();
+  };
+  const auto before = w.clock.on_sleep;
+  w.clock.on_sleep = [&] {
+    if (before) before();
+    if (settling && w.stop) w.stop();
+  };
+  EXPECT_NE(w.run().exit, 0);
+  w.clock.on_sleep = before;
+  w.on_step = {};
+  ASSERT_TRUE(settling);
+  EXPECT_LT(w.clock.now() - *settling, seconds(10));
+  w.clock.pass(minutes(20));
+  EXPECT_EQ(w.run().exit, 0);
+  EXPECT_EQ(w.target.appends, 1u) << "found, not sent again";
+  w.expect_equal();
 }
 
 TEST_F(Contract, InboxThatNeverComesToRestEndsTheSettleAllTheSame) {  // attack 12
