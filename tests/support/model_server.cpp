@@ -442,16 +442,18 @@ class ModelConnection final : public imap::Transport {
     else if (refusal && s_.quirks.refuses_after_storing) keep = messages.size();
     messages.resize(keep);
     for (auto& m : messages) {
-      const auto equal = std::find_if(box->messages.begin(), box->messages.end(), [&](const ModelMessage& have) {
-        return have.octets == s_.stored_form(m).octets;
-      });
-      if (s_.quirks.merges_equal && equal != box->messages.end()) {
-        uids.push_back(equal->uid);
-        continue;
+      ModelMessage stored = s_.stored_form(std::move(m));
+      if (s_.quirks.merges_equal) {
+        const auto equal = std::find_if(box->messages.begin(), box->messages.end(),
+                                        [&](const ModelMessage& have) { return have.octets == stored.octets; });
+        if (equal != box->messages.end()) {
+          uids.push_back(equal->uid);
+          continue;
+        }
       }
-      m.uid = box->uid_next++;
-      uids.push_back(m.uid);
-      box->messages.push_back(s_.stored_form(std::move(m)));
+      stored.uid = box->uid_next++;
+      uids.push_back(stored.uid);
+      box->messages.push_back(std::move(stored));
       ++box->modseq;
       ++s_.appended_messages;
     }
