@@ -5,10 +5,12 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
+#include <ext/stdio_filebuf.h>
 #include <filesystem>
-#include <fstream>
 #include <functional>
+#include <ostream>
 
 #include "pipeline/report/csv.hpp"
 #include "pipeline/report/fields.hpp"
@@ -24,27 +26,26 @@ enum class Appears : std::uint8_t {
 };
 
 // A file of ours and no other: in a folder where others may write, a link of that name would lead our octets into
-// somebody's file.
-bool make_new(const std::string& path) {
-  if (::unlink(path.c_str()) != 0 && errno != ENOENT) return false;
-  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
-  if (fd < 0) return false;
-  ::close(fd);
-  errno = 0;
-  return true;
+// somebody's file. Its descriptor, or -1.
+int make_new(const std::string& path) {
+  const auto make = [&] { return ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666); };
+  const int fd = make();
+  if (fd >= 0 || errno != EEXIST || ::unlink(path.c_str()) != 0) return fd;
+  return make();
 }
 
 // What is wrong; empty: nothing.
 std::string save(const std::string& path, Appears how, const std::function<void(std::ostream&)>& write) {
   const std::string part = how == Appears::whole ? path + ".part" : path;
-  const bool made = make_new(part);
-  std::ofstream file;
-  if (made) {
-    file.open(part, std::ios::binary | std::ios::trunc);
+  bool written = false;
+  if (const int fd = make_new(part); fd >= 0) {
+    errno = 0;
+    __gnu_cxx::stdio_filebuf<char> buffer(fd, std::ios::out | std::ios::binary);  // never opened by its name again
+    std::ostream file(&buffer);
     write(file);
-    file.close();
+    written = file.good() && buffer.close() != nullptr;
   }
-  if (made && file && (part == path || std::rename(part.c_str(), path.c_str()) == 0)) return {};
+  if (written && (part == path || std::rename(part.c_str(), path.c_str()) == 0)) return {};
   const int why = errno;
   std::remove(part.c_str());
   return fmt::format(
