@@ -162,10 +162,7 @@ asio::awaitable<std::vector<state::FoundMailbox>> find_mailboxes(imap::Session& 
     m.delimiter = item.delimiter ? std::string(1, *item.delimiter) : std::string();
     m.attributes = base::join(item.attributes, " ");
     m.subscribed = listing.subscribed.contains(m.wire);
-    const auto has = [&](std::string_view a) {
-      return std::find(item.attributes.begin(), item.attributes.end(), a) != item.attributes.end();
-    };
-    if (has("\\noselect") || has("\\nonexistent")) m.excluded = "holds no messages (\\Noselect)";
+    if (item.has("\\noselect") || item.has("\\nonexistent")) m.excluded = "holds no messages (\\Noselect)";
     else if (not_own(m.wire)) m.excluded = "not the user's own (shared or another user's)";
     out.push_back(std::move(m));
   }

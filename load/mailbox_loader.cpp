@@ -483,7 +483,7 @@ asio::awaitable<void> MailboxLoader::find_elsewhere(std::vector<MessageRow> lost
   }
   for (const auto& item : co_await context_.target.list()) {
     if (item.name == mailbox_.target_wire || context_.at_work.contains(item.name)) continue;
-    if (std::find(item.attributes.begin(), item.attributes.end(), "\\noselect") != item.attributes.end()) continue;
+    if (item.has("\\noselect")) continue;
     auto opened = co_await context_.target.examine(item.name);
     if (!opened || opened->exists == 0) continue;
     auto all = co_await imap::list_messages(context_.target, Uid(1), opened->uid_next);

@@ -192,7 +192,7 @@ asio::awaitable<std::set<std::int64_t>> Migration::create_mailboxes(imap::Sessio
   std::set<std::string> there;
   const auto listing = co_await target->listing();
   for (const auto& i : listing.mailboxes)
-    if (std::find(i.attributes.begin(), i.attributes.end(), "\\noselect") == i.attributes.end()) there.insert(i.name);
+    if (!i.has("\\noselect")) there.insert(i.name);
   std::vector<std::string> wanted;
   for (const auto& m : planned->mailboxes)
     if (!there.contains(m.map.wire)) wanted.push_back(m.map.wire);

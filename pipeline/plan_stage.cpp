@@ -152,11 +152,9 @@ asio::awaitable<load::TargetView> view_of(imap::Session* target) {
   for (const auto& item : listing.mailboxes) {
     if (spaces.personal.empty() && item.delimiter) view.delimiter = std::string(1, *item.delimiter);
     const std::string& wire = item.name;
-    const auto has = [&](const char* a) {
-      return std::find(item.attributes.begin(), item.attributes.end(), a) != item.attributes.end();
-    };
     view.mailboxes.push_back({wire, imap::from_mutf7(wire).value_or(wire), item.attributes,
-                              listing.subscribed.contains(wire), !has("\\noselect") && !has("\\nonexistent")});
+                              listing.subscribed.contains(wire),
+                              !item.has("\\noselect") && !item.has("\\nonexistent")});
   }
   co_return view;
 }
@@ -233,6 +231,9 @@ asio::awaitable<void> Migration::plan_mailboxes(PlannedAccount* planned, const l
   const auto [rows, prefix] = co_await store_.run(std::move(query));
   const auto mapped = load::map_mailboxes(rows, prefix, view, name_rules());
 
+  const auto row_of = [&](const load::MappedMailbox& m) {
+    return std::find_if(rows.begin(), rows.end(), [&](const auto& r) { return r.id == m.id; });
+  };
   const auto limit = target == nullptr ? std::optional<base::Octets>() : target->append_limit();
   std::vector<state::MailboxId> ids;
   for (const auto& m : mapped) ids.push_back(m.id);
@@ -245,10 +246,8 @@ asio::awaitable<void> Migration::plan_mailboxes(PlannedAccount* planned, const l
 
   // As load left it? One STATUS each, in one go.
   std::vector<std::string> ask;
-  for (const auto& m : mapped) {
-    const auto row = std::find_if(rows.begin(), rows.end(), [&](const auto& r) { return r.id == m.id; });
-    if (target != nullptr && m.exists && row->target_validity) ask.push_back(m.wire);
-  }
+  for (const auto& m : mapped)
+    if (target != nullptr && m.exists && row_of(m)->target_validity) ask.push_back(m.wire);
   std::map<std::string, imap::StatusItem> statuses;
   if (!ask.empty()) {
     const auto answers = co_await target->statuses(ask, false);
@@ -271,7 +270,7 @@ asio::awaitable<void> Migration::plan_mailboxes(PlannedAccount* planned, const l
   for (std::size_t at = 0; at < mapped.size(); ++at) {
     const auto& m = mapped[at];
     const Known& k = all_known[at];
-    const auto row = std::find_if(rows.begin(), rows.end(), [&](const auto& r) { return r.id == m.id; });
+    const auto row = row_of(m);
     PlannedMailbox p;
     p.map = m;
     const auto existing =

@@ -589,7 +589,7 @@ namespace {
 std::set<std::string> subscribed_names(const std::vector<ListItem>& items) {
   std::set<std::string> out;
   for (const auto& i : items)
-    if (std::find(i.attributes.begin(), i.attributes.end(), "\\noselect") == i.attributes.end()) out.insert(i.name);
+    if (!i.has("\\noselect")) out.insert(i.name);
   return out;
 }
 
@@ -646,8 +646,7 @@ asio::awaitable<Listing> Session::listing() {
   if (extended && answers.back().ok()) {
     out.mailboxes = whole_list(answers.back(), items, kMailboxes, who_);
     for (const auto& i : out.mailboxes)
-      if (std::find(i.attributes.begin(), i.attributes.end(), "\\subscribed") != i.attributes.end())
-        out.subscribed.insert(i.name);
+      if (i.has("\\subscribed")) out.subscribed.insert(i.name);
     // None at all may also mean that the server did not heed what it was asked for.
     if (out.subscribed.empty()) out.subscribed = co_await lsub();
     co_return out;

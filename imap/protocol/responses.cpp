@@ -299,6 +299,10 @@ bool Capabilities::has(std::string_view name) const {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
+bool ListItem::has(std::string_view attribute) const {
+  return std::find(attributes.begin(), attributes.end(), attribute) != attributes.end();
+}
+
 Capabilities parse_capabilities(std::string_view text) {
   Capabilities c;
   for (const auto& w : base::split(base::trim(text), ' '))

@@ -44,6 +44,7 @@ struct ListItem {
   std::vector<std::string> attributes;  // lower case, with the backslash
   std::optional<char> delimiter;        // nothing: NIL
   std::string name;
+  bool has(std::string_view attribute) const;  // as they are written here
 };
 struct StatusItem {
   std::string name;
