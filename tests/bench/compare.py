@@ -75,7 +75,7 @@ class Lab:
         self.roster.write_text("address;password;source_login;target_login\n" + "".join(f"{u}@example.org;{PASSWORD};{u};{u}\n" for u in self.logins))
         self.roster.chmod(0o600)
         self.relays, self.via = [], {}
-        run(FIXTURES / "sandbox.sh", "start", self.dir, "source")
+        self.source_offers("")                      # whatever a run that was stopped had left
         made = self.dir / "source.made"
         if not made.exists():
             for part, big in ((self.logins[:with_big], 1), (self.logins[with_big:], 0)):
@@ -86,7 +86,6 @@ class Lab:
             made.write_text(f"{accounts} account{'s' if accounts > 1 else ''}, {self.messages:,} messages, {octets / 1e6:.0f} MB")
         self.about = made.read_text().strip()
         self.take_delta_back()
-        self.source_offers("")
         self.fresh_target()
         # Once, unmeasured: afterwards the source has its indexes and caches.
         subprocess.run([str(options.build / "tests/bench/pump"), str(self.port("source")), str(self.port("target")), str(self.pairs), "2"], stdout=subprocess.DEVNULL)
@@ -418,7 +417,7 @@ def one_tool(lab, tool, case, hidden, delay, number, results):
         return
 
     def record(of, **more):
-        r = {"set": lab.name, "case": of, "tool": tool.name, "round": number, "messages": lab.messages, **measure(lab, tool), **more}
+        r = {"set": lab.name, "case": of, "tool": tool.name, "round": number, "version": tool.version(lab.options), "messages": lab.messages, **measure(lab, tool), **more}
         if number == 1 and of == case and tool is not INVENTORY and not lab.options.no_judge and "no_time" not in r:
             r["wrong"] = lab.verdict()
         if not results.has(*Results.key(r)):
@@ -430,8 +429,11 @@ def one_tool(lab, tool, case, hidden, delay, number, results):
     try:
         if case == "plain":
             lab.source_offers(PLAIN)
-            measure(lab, tool)
-            record(case)
+            try:
+                measure(lab, tool)
+                record(case)
+            finally:
+                lab.source_offers("")
             return
         if not record(case):
             return
@@ -445,8 +447,6 @@ def one_tool(lab, tool, case, hidden, delay, number, results):
                 lab.take_delta_back()
     finally:
         lab.delayed(0)
-        if case == "plain":
-            lab.source_offers("")
 
 
 # ------------------------------------------------------------------ the table
@@ -502,7 +502,9 @@ def markdown(rows, about, head):
     for set_ in dict.fromkeys(r["set"] for r in rows):
         out.append(f"\nSet {set_}: {about.get(set_, '')}\n")
         for case in dict.fromkeys(r["case"] for r in rows if r["set"] == set_):
-            out.append(f"\n{CASES.get(case, 'Onto an empty target, ' + case.replace('delay', 'round trips of').replace('same', 'pairs of connections:').replace('hidden', 'without MULTIAPPEND'))}:\n")
+            rounds = sorted({r["rounds"] for r in rows if (r["set"], r["case"]) == (set_, case)})
+            many = "1 round" if rounds == [1] else f"{'-'.join(map(str, {rounds[0]: 0, rounds[-1]: 0}))} rounds"
+            out.append(f"\n{CASES.get(case, 'Onto an empty target, ' + case.replace('delay', 'round trips of').replace('same', 'pairs of connections:').replace('hidden', 'without MULTIAPPEND'))} ({many}):\n")
             out.append("| tool | wall s (least-most) | messages/s | to mbsync | to the pump | CPU s | peak MiB | wrong, says the judge |")
             out.append("|---|---|---|---|---|---|---|---|")
             for r in (r for r in rows if r["set"] == set_ and r["case"] == case):
@@ -520,11 +522,15 @@ def markdown(rows, about, head):
 def write(results, options):
     rows = summary(results, options)
     tools = {t.name: t for t in [*FIRST, FULL, INVENTORY, *AT_ONCE.values(), *(Pump(n, 1) for n in (1, 2))]}
-    versions = {r["tool"]: tools[r["tool"]].version(options) for r in rows if r["tool"] in tools}
+    versions = {}                                   # as they were when they ran
+    for r in results.all:
+        if r["tool"] in tools:
+            versions.setdefault(r["tool"], set()).add(r["version"])
+    versions = {tool: " and ".join(sorted(v)) for tool, v in versions.items()}
     m = machine()
     about = {name: (options.work / name / "source.made").read_text().strip() for name in SETS if (options.work / name / "source.made").exists()}
     head = (f"Made by `tests/bench/compare.py`, {time.strftime('%Y-%m-%d', time.gmtime())}: {m['cores']} cores ({m['cpu']}), {m['memory_gib']} GiB, Linux {m['kernel']}, "
-            f"Dovecot {first_line('dovecot', '--version')} on both sides, plain IMAP over loopback. Medians of {max((r['rounds'] for r in rows), default=0)} interleaved rounds; "
+            f"Dovecot {first_line('dovecot', '--version')} on both sides, plain IMAP over loopback. Medians of as many interleaved rounds as each heading says; "
             f"ratios are medians of the ratios within a round; the pump is {BEST.name} (pairs of connections x messages in a MULTIAPPEND), or {PUMPS[3].name} where there is no MULTIAPPEND. Load average while it ran: {max((r.get('load', 0) for r in rows), default=0)} at most. "
             "Versions: " + "; ".join(sorted({v if v.startswith("4d2kms") else f"{t.removesuffix(' x4')} {v}" for t, v in versions.items() if v and not tools[t].bound})) + ".")
     (options.work / "results.json").write_text(json.dumps({"machine": m, "versions": versions, "sets": about, "rows": rows}, indent=1) + "\n")
