@@ -20,6 +20,7 @@ struct BothEnded {
   std::exception_ptr first, second;
 };
 boost::asio::awaitable<BothEnded> run_both(boost::asio::awaitable<void> first, boost::asio::awaitable<void> second);
+inline boost::asio::awaitable<void> nothing() { co_return; }
 
 // So much of something for all together. First come, first served, so nobody waits for ever; one who wants more than
 // there is gets it when nobody else has any.

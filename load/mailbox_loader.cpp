@@ -240,9 +240,11 @@ asio::awaitable<void> MailboxLoader::look(imap::Session& session, Completeness c
   }
   // Without a gap there is nothing that could still come to light below UIDNEXT.
   if (to > from && all->size() == to.value - from.value) unseen_from_ = to;
-  const state::MailboxId id = mailbox_.id;
-  auto bound_query = [id, from, to](Db& db) { return state::bound_uids(db, id, from, to); };
-  const auto bound = co_await context_.store.run(std::move(bound_query));
+  std::vector<Uid> bound;
+  if (from < to) {
+    auto bound_query = [id = mailbox_.id, from, to](Db& db) { return state::bound_uids(db, id, from, to); };
+    bound = co_await context_.store.run(std::move(bound_query));
+  }
   gap_ = std::max(from, Uid(mailbox_.first_u0.value > kFresh ? mailbox_.first_u0.value - kFresh : 1));
   for (const auto& e : *all)
     if (e.uid == gap_) gap_ = Uid(gap_.value + 1);
@@ -579,11 +581,12 @@ MailboxLoader::Window MailboxLoader::one_message(const MessageRow& row, std::vec
 
 asio::awaitable<void> MailboxLoader::read_next(Window* window) {
   *window = Window{};
-  if (context_.stopping()) co_return;
+  if (context_.stopping() || all_read_) co_return;
   const state::MailboxId id = mailbox_.id;
   const auto validity = mailbox_.uid_validity;
   const Uid after = after_;
-  auto query = [id, validity, after, most = context_.window_size.messages()](Db& db) {
+  const std::size_t most = context_.window_size.messages();
+  auto query = [id, validity, after, most](Db& db) {
     return state::listed(db, id, validity, after, static_cast<int>(most));
   };
   auto next = co_await context_.store.run(std::move(query));
@@ -598,6 +601,7 @@ asio::awaitable<void> MailboxLoader::read_next(Window* window) {
     window->rows.push_back(std::move(r));
     if (large) co_return;  // alone, and streamed when its turn comes
   }
+  all_read_ = uids.size() == next.size() && next.size() < most;
   if (uids.empty()) co_return;
   window->hold = co_await context_.in_flight.take(octets);
   window->bodies = co_await context_.source.read(mailbox_, std::move(uids));
@@ -1348,8 +1352,8 @@ asio::awaitable<void> MailboxLoader::sweep() {
 
 asio::awaitable<void> MailboxLoader::finish() {
   const state::MailboxId id = mailbox_.id;
-  auto doubt_query = [id](Db& db) { return !state::in_doubt(db, id).empty(); };
-  const bool doubt = co_await context_.store.run(std::move(doubt_query));
+  const auto left = [id](Db& db) { return std::make_pair(!state::in_doubt(db, id).empty(), state::pending(db, id)); };
+  auto [doubt, pending] = co_await context_.store.run(left);
   // Everything in [u0, highest] is ours, one UID each: nothing else can be there, and no look is needed.
   const bool seamless =
       !doubt && !acked_ && !resent_ &&
@@ -1370,8 +1374,8 @@ asio::awaitable<void> MailboxLoader::finish() {
     if (!(co_await context_.store.run(std::move(query))).empty()) co_await give_verdict();
   }
   co_await sweep();
-  auto pending_query = [id](Db& db) { return state::pending(db, id); };
-  if (co_await context_.store.run(std::move(pending_query)) > 0) co_return;
+  if (!seamless) std::tie(doubt, pending) = co_await context_.store.run(left);
+  if (pending > 0) co_return;
   if (look_again_from_) settled_below = std::min(settled_below, *look_again_from_);
   const state::TargetSettled s{opened_.uid_validity, settled_below, mailbox_.first_u0};
   auto save = [id, s](Db& db) {

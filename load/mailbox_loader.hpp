@@ -220,6 +220,7 @@ class MailboxLoader {
   std::unordered_map<std::int64_t, base::Uid> bound_now_;  // target UIDs in outcomes_, by message row
   std::set<base::Uid> used_now_;
   base::Uid after_;
+  bool all_read_ = false;  // nothing is listed beyond after_
   base::Uid highest_bound_;
   std::uint64_t bound_in_bracket_ = 0;
   std::set<std::int64_t> acked_now_;  // acknowledged in this run without a UID: counted once

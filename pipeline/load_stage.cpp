@@ -323,6 +323,7 @@ struct Migration::CopyWork {
   std::map<std::int64_t, std::unique_ptr<load::MailboxLoader>> loaders;  // that have looked already, in the first lane
   std::map<std::int64_t, imap::Opened> selected;
   std::set<std::int64_t> given_up;
+  std::map<std::int64_t, std::uint64_t> pending;  // messages, once nothing is in doubt any more
   std::set<std::int64_t> taken;
   std::set<std::string> at_work;  // their names on the target
   std::exception_ptr failure;     // the first one: what the others meet afterwards is its consequence
@@ -353,10 +354,6 @@ struct Migration::Lane {
   std::optional<load::LoadContext> context;
 };
 
-namespace {
-asio::awaitable<void> nothing() { co_return; }
-}  // namespace
-
 asio::awaitable<void> Migration::open_target(std::string address, std::unique_ptr<imap::Session>* target) {
   auto opened = co_await open_session(Side::target, std::move(address), imap::Access::read_write);
   *target = std::move(opened);
@@ -364,7 +361,7 @@ asio::awaitable<void> Migration::open_target(std::string address, std::unique_pt
 
 // Both log-ins at once.
 asio::awaitable<void> Migration::open_lane(Lane* lane, std::string address, bool with_source) {
-  auto source = with_source ? lane->bodies.connect() : nothing();
+  auto source = with_source ? lane->bodies.connect() : base::nothing();
   const auto ended = co_await base::run_both(open_target(address, &lane->target), std::move(source));
   if (ended.first) std::rethrow_exception(ended.first);
   if (ended.second) std::rethrow_exception(ended.second);
@@ -457,8 +454,7 @@ asio::awaitable<void> Migration::help_once(CopyWork* work) {
 
 asio::awaitable<void> Migration::copy_mailbox(Lane* lane, CopyWork* work, const state::MailboxRow* mailbox) {
   const auto& m = *mailbox;
-  auto pending_query = [id = m.id](Db& db) { return state::pending(db, id); };
-  const auto pending = co_await store_.run(std::move(pending_query));
+  const auto pending = work->pending.at(m.id.value);
   if (!m.present && pending > 0) {
     // Listed in the inventory, and no longer in LIST: this session's list is the second that lacks it.
     if (co_await lane->bodies.exists(m.wire)) co_return;
@@ -503,13 +499,19 @@ asio::awaitable<void> Migration::load_once(const PlannedAccount* as_planned) {
   if (mine.fate == Fate::create) co_await adapt_to_target(target, planned);
   auto not_made = co_await create_mailboxes(target, planned);
 
-  auto query = [id = planned->id](Db& db) { return state::mailboxes(db, id); };
-  const auto rows = co_await store_.run(std::move(query));
+  auto query = [id = planned->id](Db& db) {
+    auto rows = state::mailboxes(db, id);
+    std::set<std::int64_t> in_doubt;
+    for (const auto& m : rows)
+      if (!state::in_doubt(db, m.id).empty()) in_doubt.insert(m.id.value);
+    return std::make_pair(std::move(rows), std::move(in_doubt));
+  };
+  const auto [rows, in_doubt] = co_await store_.run(std::move(query));
   auto& running = progress_.running[planned->address];
   running.messages = 0;
   for (const auto& m : planned->mailboxes) running.messages += m.to_move;
   CopyWork work{
-      planned, running.load, WindowGate(*this, planned->address), {}, rows, {}, {}, std::move(not_made), {}, {},
+      planned, running.load, WindowGate(*this, planned->address), {}, rows, {}, {}, std::move(not_made), {}, {}, {},
       {},      false};
   for (const auto& m : planned->mailboxes) work.plans[m.map.id.value] = &m;
   std::stable_sort(work.rows.begin(), work.rows.end(), [&](const auto& a, const auto& b) {
@@ -528,9 +530,7 @@ asio::awaitable<void> Migration::load_once(const PlannedAccount* as_planned) {
   base::Octets doubtful_octets = 0;
   std::size_t doubtful = 0;
   for (const auto& m : rows) {
-    if (m.target_wire.empty() || given_up.contains(m.id.value)) continue;
-    auto doubt = [id = m.id](Db& db) { return !state::in_doubt(db, id).empty(); };
-    if (!co_await store_.run(std::move(doubt))) continue;
+    if (m.target_wire.empty() || given_up.contains(m.id.value) || !in_doubt.contains(m.id.value)) continue;
     auto l = std::make_unique<load::MailboxLoader>(context, m);
     if (!co_await mailbox_survives(l->open_and_look(), m.id)) {
       given_up.insert(m.id.value);
@@ -576,15 +576,20 @@ asio::awaitable<void> Migration::load_once(const PlannedAccount* as_planned) {
     l.reset();
   }
 
+  auto count = [&rows](Db& db) {
+    std::map<std::int64_t, std::uint64_t> pending;
+    for (const auto& m : rows) pending[m.id.value] = state::pending(db, m.id);
+    return pending;
+  };
+  work.pending = co_await store_.run(std::move(count));
+
   // What the target has of each, in one round trip; a mailbox with nothing new need not be selected again.
   std::vector<std::string> names;
   std::vector<state::MailboxId> ids;
   for (const auto& m : rows) {
-    if (!target->pipelines() || m.target_wire.empty() || given_up.contains(m.id.value) || loaders.contains(m.id.value))
+    if (!target->pipelines() || m.target_wire.empty() || given_up.contains(m.id.value) ||
+        loaders.contains(m.id.value) || work.pending[m.id.value] == 0)
       continue;
-    auto pending = [id = m.id](Db& db) { return state::pending(db, id); };
-    const auto n = co_await store_.run(std::move(pending));
-    if (n == 0) continue;
     names.push_back(m.target_wire);
     ids.push_back(m.id);
   }

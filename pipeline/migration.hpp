@@ -2,7 +2,7 @@
 //
 //   Migration m(settings, store, dialer, clock, out);
 //   m.read_configuration();                   // R9: everything is checked before any network traffic
-//   co_await m.extract();  co_await m.plan();  co_await m.load(plan);  co_await m.verify(level);
+//   auto plan = co_await m.plan(Inventory::anew);  co_await m.load(plan);  co_await m.verify_new(level);
 //
 // Stages talk to each other through the store only; what a stage returns is for the person who waits. Everything runs
 // on one event-loop thread; SQLite has its own.
@@ -81,8 +81,10 @@ class Migration {
   // one, the next plan() skips it, too. Without, a load that takes no inventory would not know of it, and call the plan
   // stale.
   boost::asio::awaitable<void> leave_out(std::map<std::string, std::string> reasons);
-  // Of the accounts selected; the inventory must be there.
-  boost::asio::awaitable<Plan> plan();
+  // Of the accounts selected. `as_it_is`: the source is not asked, its inventory must be there; `anew`: extract() and
+  // this in one, each account on both servers at once.
+  enum class Inventory : std::uint8_t { as_it_is, anew };
+  boost::asio::awaitable<Plan> plan(Inventory inventory = Inventory::as_it_is);
   boost::asio::awaitable<void> load(Plan plan);
   // Rows that load has bound and nobody re-read yet.
   boost::asio::awaitable<VerifyResult> verify_new(VerifyLevel level);
@@ -169,8 +171,12 @@ class Migration {
                                                 std::function<boost::asio::awaitable<void>()> once);
   boost::asio::awaitable<void> extract_account(state::AccountRow account);
   boost::asio::awaitable<void> extract_once(state::AccountRow account);
-  boost::asio::awaitable<void> plan_account(PlannedAccount* planned, state::AccountRow account);
-  boost::asio::awaitable<void> plan_once(PlannedAccount* planned, state::AccountRow account);
+  struct TargetLook;
+  boost::asio::awaitable<void> take_and_plan_account(PlannedAccount* planned, state::AccountRow account);
+  boost::asio::awaitable<void> look_ahead(std::string address, TargetLook* look);
+  boost::asio::awaitable<void> look_at_target(std::string address, TargetLook* look);
+  boost::asio::awaitable<void> plan_account(PlannedAccount* planned, state::AccountRow account, TargetLook look);
+  boost::asio::awaitable<void> plan_once(PlannedAccount* planned, std::string address, TargetLook* look);
   class WindowGate;
   boost::asio::awaitable<void> load_account(const PlannedAccount* planned);
   boost::asio::awaitable<void> open_target(std::string address, std::unique_ptr<imap::Session>* target);
@@ -232,6 +238,7 @@ class Migration {
   static constexpr int kMostHelpers = 7;  // of one account: servers allow about ten connections of one user
   load::WindowSize window_size_;
   std::chrono::milliseconds slowest_append_{0};
+  static constexpr std::chrono::milliseconds kSessionMayIdle = std::chrono::minutes(1);
   static constexpr std::chrono::milliseconds kLongestSettle = std::chrono::minutes(15);  // for a slow server's sake
   base::Budget in_flight_{kOctetsInFlight};
   base::Wake changed_;  // accounts at once, or who of them is running, or that we stop

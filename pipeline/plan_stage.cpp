@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/tasks.hpp"
 #include "base/text.hpp"
 #include "extract/inventory.hpp"
 #include "imap/protocol/date_time.hpp"
@@ -66,15 +67,24 @@ Known known(Db& db, state::MailboxId mailbox, std::int64_t now, std::optional<ba
 
 }  // namespace
 
-asio::awaitable<Plan> Migration::plan() {
-  progress_.begin("plan", clock_.now());
+// What the target has of an account, and the session that saw it.
+struct Migration::TargetLook {
+  std::unique_ptr<imap::Session> session;
+  load::TargetView view;
+  std::chrono::milliseconds at{0};
+  std::optional<base::Error> failed;  // instead
+};
+
+asio::awaitable<Plan> Migration::plan(Inventory inventory) {
+  const bool anew = inventory == Inventory::anew;
+  progress_.begin(anew ? "inventory" : "plan", clock_.now());
   Plan plan;
   plan.policies = policies(settings_);
   auto query = [](Db& db) { return state::accounts(db); };
   auto accounts = co_await store_.run(std::move(query));
   std::erase_if(accounts, [&](const auto& a) { return !selected(a.address); });
   plan.accounts.resize(accounts.size());
-  std::vector<state::AccountRow> to_plan;
+  std::vector<state::AccountRow> to_do;
   std::map<std::int64_t, PlannedAccount*> places;
   for (std::size_t i = 0; i < accounts.size(); ++i) {
     const auto& a = accounts[i];
@@ -89,17 +99,21 @@ asio::awaitable<Plan> Migration::plan() {
       p = d->second;
       p.post_office = office;
     }
-    if (const auto e = extract_errors_.find(a.id.value); p.skip.empty() && e != extract_errors_.end())
-      p.skip = e->second;
-    if (p.skip.empty() && !a.inventoried) p.skip = a.error.empty() ? "it has not been inventoried" : a.error;
-    if (!p.skip.empty()) continue;
+    if (!anew) {
+      if (const auto e = extract_errors_.find(a.id.value); p.skip.empty() && e != extract_errors_.end())
+        p.skip = e->second;
+      if (p.skip.empty() && !a.inventoried) p.skip = a.error.empty() ? "it has not been inventoried" : a.error;
+    }
+    // What a target's administrator leaves out has an inventory all the same: the report says how much that is.
+    if (anew ? !a.skip.empty() : !p.skip.empty()) continue;
     places[a.id.value] = &p;
-    to_plan.push_back(a);
+    to_do.push_back(a);
   }
-  std::function<asio::awaitable<void>(state::AccountRow)> work = [this, &places](state::AccountRow a) {
-    return plan_account(places.at(a.id.value), std::move(a));
+  std::function<asio::awaitable<void>(state::AccountRow)> work = [this, &places, anew](state::AccountRow a) {
+    auto* const place = places.at(a.id.value);
+    return anew ? take_and_plan_account(place, std::move(a)) : plan_account(place, std::move(a), TargetLook{});
   };
-  co_await for_each_account(std::move(to_plan), std::move(work));
+  co_await for_each_account(std::move(to_do), std::move(work));
   plan.domains = domains_;
   if (picture_) {
     std::uint64_t create = 0;
@@ -130,8 +144,39 @@ asio::awaitable<void> Migration::leave_out(std::map<std::string, std::string> re
       extract_errors_.emplace(a.id.value, a.error);
 }
 
-asio::awaitable<void> Migration::plan_account(PlannedAccount* planned, state::AccountRow account) {
-  std::function<asio::awaitable<void>()> once = [this, planned, account] { return plan_once(planned, account); };
+// While the source is read for the inventory the target has time to be looked at.
+asio::awaitable<void> Migration::take_and_plan_account(PlannedAccount* planned, state::AccountRow account) {
+  TargetLook look;
+  auto looking =
+      planned->skip.empty() && planned->fate != Fate::create ? look_ahead(account.address, &look) : base::nothing();
+  const auto ended = co_await base::run_both(extract_account(account), std::move(looking));
+  if (ended.first) std::rethrow_exception(ended.first);
+  if (ended.second) std::rethrow_exception(ended.second);
+  if (stopping_ || !planned->skip.empty()) co_return;
+  if (const auto e = extract_errors_.find(account.id.value); e != extract_errors_.end()) {
+    planned->skip = e->second;
+    co_return;
+  }
+  // A server may have tired of a session that was idle for the time a large inventory takes.
+  if (clock_.now() - look.at > kSessionMayIdle) look.session.reset();
+  co_await plan_account(planned, std::move(account), std::move(look));
+}
+
+asio::awaitable<void> Migration::look_ahead(std::string address, TargetLook* look) {
+  std::optional<base::Error> failed;
+  try {
+    co_await look_at_target(std::move(address), look);
+  } catch (const base::Failed& f) {
+    failed = f.error;
+  }
+  if (failed && failed->scope == base::Scope::run) throw base::Failed(*failed);
+  look->failed = std::move(failed);
+}
+
+asio::awaitable<void> Migration::plan_account(PlannedAccount* planned, state::AccountRow account, TargetLook look) {
+  std::function<asio::awaitable<void>()> once = [this, planned, &account, &look] {
+    return plan_once(planned, account.address, &look);
+  };
   const std::string error = co_await supervise(account.address, std::move(once));
   if (error.empty()) co_return;
   planned->skip = error;
@@ -170,7 +215,13 @@ std::vector<std::string> kerio_flags() {
 
 }  // namespace
 
-asio::awaitable<void> Migration::plan_once(PlannedAccount* planned, state::AccountRow account) {
+asio::awaitable<void> Migration::look_at_target(std::string address, TargetLook* look) {
+  look->session = co_await open_session(Side::target, std::move(address), imap::Access::read_only);
+  look->view = co_await view_of(look->session.get());
+  look->at = clock_.now();
+}
+
+asio::awaitable<void> Migration::plan_once(PlannedAccount* planned, std::string address, TargetLook* look) {
   planned->mailboxes.clear();
   planned->left_out.clear();
   if (planned->fate == Fate::create) {
@@ -179,9 +230,10 @@ asio::awaitable<void> Migration::plan_once(PlannedAccount* planned, state::Accou
     co_await plan_mailboxes(planned, &view, nullptr);
     co_return;
   }
-  auto target = co_await open_session(Side::target, account.address, imap::Access::read_only);
-  const auto view = co_await view_of(target.get());
-  co_await plan_mailboxes(planned, &view, target.get());
+  if (look->failed) throw base::Failed(*std::exchange(look->failed, std::nullopt));
+  if (!look->session) co_await look_at_target(std::move(address), look);
+  const auto target = std::move(look->session);
+  co_await plan_mailboxes(planned, &look->view, target.get());
   if (!target->has("UIDPLUS"))
     planned->remarks.push_back(
         "the target does not report UIDs (no UIDPLUS): each message is read back to be sure, and surplus copies can "

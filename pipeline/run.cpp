@@ -103,8 +103,9 @@ base::Result<json::object> Run::tune(const json::object& request) {
   return tuning_json(migration_);
 }
 
-asio::awaitable<void> Run::make_plan() {
-  planned_ = co_await migration_.plan();
+asio::awaitable<void> Run::make_plan(Migration::Inventory inventory) {
+  planned_ = co_await migration_.plan(inventory);
+  if (migration_.stopping()) co_return;  // it lacks what nobody came to
   const std::string content = json::serialize(to_json(*planned_)), print_ = fingerprint(*planned_);
   auto save = [at = clock_.unix_seconds(), content, print_](state::Db& db) {
     return state::save_plan(db, at, print_, content);
@@ -166,15 +167,18 @@ asio::awaitable<void> Run::stages() {
   // gone by then.
   co_await m.probe_servers((command != "plan" || settings.refresh) && !order_.against, command != "extract");
   if (m.stopping()) co_return;
-  if (command == "extract" || command == "run" || (command == "plan" && settings.refresh)) {
+  auto inventory = Migration::Inventory::as_it_is;
+  if (command == "extract") {
     co_await m.extract();
+  } else if (command == "run" || (command == "plan" && settings.refresh)) {
+    inventory = Migration::Inventory::anew;
   } else if (command == "plan") {
     auto query = [](state::Db& db) {
       return db.integer("SELECT count(*) FROM account WHERE inventoried IS NULL AND skip=''");
     };
     if (co_await store_.run(std::move(query)) > 0) {
       co_await m.probe_servers(true, false);
-      co_await m.extract();
+      inventory = Migration::Inventory::anew;
     } else {
       log_->warn("The inventory of an earlier run is used, and the source was not asked; --refresh takes a new one.");
     }
@@ -205,7 +209,7 @@ asio::awaitable<void> Run::stages() {
     log_->info("retry: {} taken out of quarantine", base::plural(static_cast<std::uint64_t>(n), "message"));
   }
   if (command == "load") co_await apply_saved_plan();
-  else co_await make_plan();
+  else co_await make_plan(inventory);
   if (m.stopping() || command == "plan") co_return;
   co_await m.load(*planned_);
   if (m.stopping()) co_return;

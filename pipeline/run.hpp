@@ -59,7 +59,7 @@ class Run {
   Progress& progress() { return migration_.progress(); }
 
  private:
-  boost::asio::awaitable<void> make_plan();
+  boost::asio::awaitable<void> make_plan(Migration::Inventory inventory);
   boost::asio::awaitable<void> apply_saved_plan();
   boost::asio::awaitable<void> stages();
   Outcome conclude(state::Db& db, bool interrupted);

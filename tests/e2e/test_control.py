@@ -308,6 +308,21 @@ class Control(Sandbox):
         self.assertEqual(run.returncode, 130)
         os.close(parent)
 
+    def test_a_plan_that_is_stopped_is_not_kept(self):
+        port = self.relay("--delay", 500, side="source")
+        argv = self.argv("plan", "--jobs", 1)
+        argv[argv.index("--source-port") + 1] = port
+        plan = subprocess.Popen([str(a) for a in argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.running.append(plan)
+        def under_way():
+            s = self.status() if os.path.exists(self.state / "control") else {}
+            return s.get("stage") == "inventory" and s["accounts_done"] >= 1
+        self.until(under_way, "a plan that is half done")
+        self.call("stop")
+        self.ended(plan, 130)
+        self.tool("load", "--same-servers", exit=2)
+        self.assertIn("There is no plan yet", self.said)
+
     def test_json_lines_for_machines(self):
         run = self.start("--json", *self.slow)
         self.copying(30)

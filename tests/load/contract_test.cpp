@@ -1015,6 +1015,34 @@ TEST_F(Contract, WrongPasswordIsTriedOnceAndBusyIsNotAWrongPassword) {  // F24, 
   w.expect_equal();
 }
 
+// While a plan takes the inventory, the target is looked at, too.
+TEST_F(Contract, RefusedByTheTargetDuringTheInventoryIsToldInItsWordsAndNotTriedAgain) {
+  fill(1);
+  w.target.login_answers[1] = "NO [AUTHENTICATIONFAILED] not with that password";
+  const auto r = w.run();
+  EXPECT_EQ(r.exit, 3);
+  EXPECT_EQ(w.target.logins, 1u);
+  EXPECT_EQ(w.source.logins, 1u);
+  EXPECT_EQ(w.query("SELECT count(*) FROM message"), 1) << "its inventory was taken all the same";
+  EXPECT_EQ(w.query("SELECT count(*) FROM account WHERE error LIKE '%not with that password%'"), 1);
+}
+
+TEST_F(Contract, ATargetThatWaitedForALongInventoryIsLookedAtAfresh) {
+  for (const char* name : {"INBOX", "Archive", "Yard", "Zoo"}) fill(1, name);
+  w.settings.verify = pipeline::VerifyLevel::none;
+  w.source.quirks.capabilities.erase("LITERAL+");  // its mailboxes are read one by one
+  bool passed = false;
+  w.on_step = [&](std::uint64_t) {
+    if (passed || std::count(w.source.commands.begin(), w.source.commands.end(), "UID FETCH") < 3) return;
+    passed = true;
+    w.clock.pass(std::chrono::minutes(2));
+  };
+  EXPECT_EQ(w.run().exit, 0);
+  EXPECT_TRUE(passed);
+  EXPECT_EQ(w.target.logins, 3u) << "looked at, looked at afresh, and copied to";
+  w.expect_equal();
+}
+
 TEST_F(Contract, FlagsChangedAtTheSourceAreBroughtWithoutUndoingTheTargetsOwn) {
   w.source.put(World::kUser, "INBOX", mail("a"), {"\\Seen"});
   w.run();

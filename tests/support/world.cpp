@@ -63,12 +63,12 @@ asio::awaitable<void> stages(pipeline::Migration* m, std::string command, pipeli
     *verified = co_await m->verify_all(pipeline::VerifyLevel::full);
     co_return;
   }
-  if (command == "run") co_await m->extract();
   if (command == "retry") {
     auto again = [](state::Db& db) { return state::retry_quarantined(db, state::accounts(db).front().id); };
     co_await m->store().run(std::move(again));
   }
-  auto plan = co_await m->plan();
+  using Inventory = pipeline::Migration::Inventory;
+  auto plan = co_await m->plan(command == "run" ? Inventory::anew : Inventory::as_it_is);
   if (command == "plan") co_return;
   co_await m->load(std::move(plan));
   *verified = co_await m->verify_new(level);
