@@ -76,7 +76,7 @@ void Migration::read_configuration() {
     settings_.source.port = settings_.source.tls == base::TlsMode::tls ? std::uint16_t{993}
                             : configuration_.imap_port != 0            ? configuration_.imap_port
                                                                        : std::uint16_t{143};
-  for (const auto& n : configuration_.notes) log_->warn("{}", base::printable(n));
+  for (const auto& n : configuration_.notes) log_->warn(base::printable(n));
 
   std::vector<state::ConfiguredPostOffice> save;
   std::set<std::string> names, addresses,
@@ -190,7 +190,7 @@ std::vector<state::AccountRow> Migration::selected_accounts() {
 
 void Migration::event(const std::string& kind, const std::string& detail, std::optional<state::AccountId> account,
                       std::optional<state::MailboxId> mailbox) {
-  log_->info("{}: {}", kind, detail);
+  log_->info(fmt::format("{}: {}", kind, detail));
   const auto at = clock_.unix_seconds();
   // Not waited for: the store's thread keeps the order, and the next commit carries it.
   auto work = [run = run_, at, account, mailbox, kind, detail](Db& db) {

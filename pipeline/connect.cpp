@@ -65,10 +65,10 @@ asio::awaitable<void> Migration::trust(base::Endpoint* endpoint) {
     // Several sessions may meet it at the same time.
     const auto [known, is_new] = accepted_.emplace(std::make_pair(host, port), fingerprint);
     if (!is_new) return known->second == fingerprint;
-    log->warn(
+    log->warn(fmt::format(
         "The certificate of {}:{} is signed by nobody we know. As the server is on this machine it is accepted and "
         "remembered: {}",
-        host, port, fingerprint);
+        host, port, fingerprint));
     auto work = [host, port, fingerprint](state::Db& db) { state::pin(db, host, port, fingerprint); };
     store_.post(std::move(work));
     return true;
@@ -148,7 +148,7 @@ asio::awaitable<std::unique_ptr<imap::Session>> Migration::open_session_once(Sid
   options.rest = [this, address](std::chrono::milliseconds d) { return rest(address, d); };
   if (settings_.verbose)
     options.trace = [log = log_, tag = fmt::format("{} {}", source ? "source" : "target", address)](
-                        const std::string& line) { log->debug("{} {}", tag, line); };
+                        const std::string& line) { log->debug(fmt::format("{} {}", tag, line)); };
   if (!source && log_in != LogIn::own_password) options.master_password = settings_.master_password;
   co_await trust(&options.endpoint);
   co_await wait_before_log_in(side, address);
@@ -190,7 +190,7 @@ asio::awaitable<std::unique_ptr<imap::Session>> Migration::open_session_once(Sid
 
 asio::awaitable<void> Migration::rest(std::string address, std::chrono::milliseconds d) {
   heard_enough();
-  log_->warn("{}: waiting {} because the server asked.", address, base::human_duration(d));
+  log_->warn(fmt::format("{}: waiting {} because the server asked.", address, base::human_duration(d)));
   const Waiting shown(progress_, std::move(address), "the server asked for it", clock_.now() + d);
   co_await sleep_unless_stopped(d);
 }
@@ -239,14 +239,14 @@ void Migration::look_at_speed() {
                       static_cast<double>(load.octets) / 32768 + static_cast<double>(progress_.accounts_done) * 20;
   const int before = accounts_at_once();
   if (!sizing_.look(clock_.now(), done, connections_wanted(), tuning())) return;
-  log_->debug("accounts at once: {}, not {}", accounts_at_once(), before);
+  log_->debug(fmt::format("accounts at once: {}, not {}", accounts_at_once(), before));
   changed_.notify();
 }
 
 void Migration::heard_enough() {
   if (sizing_.refused(clock_.now(), tuning()))
-    log_->info("A server has had enough: {} at once for a while.",
-               base::plural(static_cast<std::uint64_t>(accounts_at_once()), "account"));
+    log_->info(fmt::format("A server has had enough: {} at once for a while.",
+                           base::plural(static_cast<std::uint64_t>(accounts_at_once()), "account")));
 }
 
 asio::awaitable<void> Migration::for_each_account(std::vector<state::AccountRow> accounts,
@@ -283,14 +283,14 @@ asio::awaitable<std::string> Migration::supervise(std::string address, std::func
     if (asked || error->remedy == Remedy::retry_later) heard_enough();
     if (asked) --attempt;  // it will have us back: no reason to give the account up
     if (!again || attempt >= kAttempts || ++tries >= 10 * kAttempts || stopping_) {
-      log_->error("{}: {}", address, error->text);
+      log_->error(fmt::format("{}: {}", address, error->text));
       progress_.failed.emplace(address, error->text);
       co_return error->text;
     }
     const auto own = std::chrono::milliseconds(500 << attempt) * (error->remedy == Remedy::retry_later ? 5 : 1);
     const auto pause = std::max(own, asked.value_or(own));
     const char* because = asked && *asked >= own ? " because the server asked" : "";
-    log_->warn("{}: {} Trying again in {}{}.", address, error->text, base::human_duration(pause), because);
+    log_->warn(fmt::format("{}: {} Trying again in {}{}.", address, error->text, base::human_duration(pause), because));
     const Waiting shown(progress_, address, fmt::format("it is tried again{}: {}", because, error->text),
                         clock_.now() + pause);
     co_await sleep_unless_stopped(pause);

@@ -33,9 +33,9 @@ asio::awaitable<void> Migration::extract_once(state::AccountRow account) {
   auto session = co_await open_session(Side::source, account.address, imap::Access::read_only);
   std::string prefix;
   const auto result = co_await extract::inventory(*session, store_, account.id, prefix);
-  for (const auto& p : result.problems) log_->warn("{}: {}", account.address, p);
-  log_->debug("inventory account={} mailboxes={} unchanged={} messages={}", account.address, result.mailboxes,
-              result.unchanged, result.messages_read);
+  for (const auto& p : result.problems) log_->warn(fmt::format("{}: {}", account.address, p));
+  log_->debug(fmt::format("inventory account={} mailboxes={} unchanged={} messages={}", account.address,
+                          result.mailboxes, result.unchanged, result.messages_read));
   auto save = [id = account.id, prefix, at = clock_.unix_seconds()](Db& db) {
     state::set_account_inventoried(db, id, at);
     state::set_meta(db, fmt::format("prefix {}", id.value), prefix);

@@ -227,7 +227,7 @@ asio::awaitable<std::set<std::int64_t>> Migration::create_mailboxes(imap::Sessio
           "Could not subscribe {} to \"{}\": server said {}.", planned->address,
           base::printable(imap::from_mutf7(to_subscribe[i]).value_or(to_subscribe[i])), answered[i].tagged.verbatim());
   for (const auto& [id, error] : errors)
-    if (!error.empty()) log_->warn("{}", error);
+    if (!error.empty()) log_->warn(error);
   auto save = [errors](Db& db) {
     state::Transaction t(db);
     for (const auto& [id, error] : errors) state::set_target_error(db, id, error);
@@ -307,7 +307,7 @@ asio::awaitable<bool> Migration::mailbox_survives(asio::awaitable<void> work, st
   }
   if (!failed) co_return true;
   if (failed->scope != Scope::mailbox || failed->remedy == Remedy::reconnect) throw base::Failed(*failed);
-  log_->warn("{}", failed->text);
+  log_->warn(failed->text);
   auto save = [mailbox, text = failed->text](Db& db) { state::set_target_error(db, mailbox, text); };
   co_await store_.run(std::move(save));
   co_return false;
@@ -443,7 +443,7 @@ asio::awaitable<void> Migration::help_once(CopyWork* work) {
   changed_.notify();
   if (refused) {
     // It goes on without; a limit of connections for one user says nothing of other accounts.
-    log_->debug("{}: no second connection: {}", address, refused->text);
+    log_->debug(fmt::format("{}: no second connection: {}", address, refused->text));
     not_helped_.insert(address);
     if (base::stated_pause(refused->text)) heard_enough();
     co_return;

@@ -206,7 +206,8 @@ asio::awaitable<void> Run::stages() {
       return n;
     };
     const auto n = co_await store_.run(std::move(again));
-    log_->info("retry: {} taken out of quarantine", base::plural(static_cast<std::uint64_t>(n), "message"));
+    log_->info(
+        fmt::format("retry: {} taken out of quarantine", base::plural(static_cast<std::uint64_t>(n), "message")));
   }
   if (command == "load") co_await apply_saved_plan();
   else co_await make_plan(inventory);

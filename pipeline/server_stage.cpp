@@ -41,7 +41,8 @@ asio::awaitable<std::unique_ptr<kerio::ApiClient>> Migration::open_administratio
   s.user = settings_.target_user;
   s.password = settings_.target_password;
   s.access = access;
-  if (settings_.verbose) s.trace = [log = log_](const std::string& line) { log->debug("administration {}", line); };
+  if (settings_.verbose)
+    s.trace = [log = log_](const std::string& line) { log->debug(fmt::format("administration {}", line)); };
   co_await trust(&s.endpoint);
   co_return co_await kerio::ApiClient::open(dialer_, clock_, std::move(s));
 }
@@ -252,7 +253,7 @@ asio::awaitable<void> Migration::provision(const Plan* plan) {
   }
   kerio::Provisioner provisioner(admin, std::move(context));
   const auto domain_errors = co_await provisioner.domains(domains);
-  for (const auto& [name, why] : domain_errors) log_->error("{}", why);
+  for (const auto& [name, why] : domain_errors) log_->error(why);
   std::map<std::string, std::string> ids = provisioner.domain_ids();
   for (const auto& d : plan->domains)
     if (!d.id.empty()) ids.emplace(d.name, d.id);
@@ -275,7 +276,7 @@ asio::awaitable<void> Migration::provision(const Plan* plan) {
     for (const auto* a : list)
       wanted.push_back({a->address, a->login, a->full_name, credentials_.at(a->address).target_password});
     const auto errors = co_await provisioner.accounts(domain, id->second, std::move(wanted));
-    for (const auto& [address, why] : errors) log_->error("{}", why);
+    for (const auto& [address, why] : errors) log_->error(why);
     provision_errors_.insert(errors.begin(), errors.end());
     progress_.accounts_done += list.size();
   }
@@ -296,7 +297,8 @@ void Migration::keep_new_password(const std::string& address, const base::Secret
   new_passwords_before_ = before;
   const bool kept =
       fd >= 0 && ::write(fd, line.data(), line.size()) == static_cast<ssize_t>(line.size()) && ::fsync(fd) == 0;
-  if (fd >= 0 && !kept && ::ftruncate(fd, before) != 0) log_->error("{} ends in half a line: remove that.", path);
+  if (fd >= 0 && !kept && ::ftruncate(fd, before) != 0)
+    log_->error(fmt::format("{} ends in half a line: remove that.", path));
   OPENSSL_cleanse(line.data(), line.size());
   if (fd >= 0) ::close(fd);
   const int folder = ::open(settings_.state.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -316,7 +318,7 @@ void Migration::keep_new_password(const std::string& address, const base::Secret
 void Migration::drop_new_password(const std::string& address) {
   const std::string path = settings_.state + kNewPasswords;
   if (::truncate(path.c_str(), static_cast<off_t>(new_passwords_before_)) != 0)
-    log_->error("The new password of {} in {} was not used: remove its last line.", address, path);
+    log_->error(fmt::format("The new password of {} in {} was not used: remove its last line.", address, path));
 }
 
 namespace {

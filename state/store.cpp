@@ -7,6 +7,8 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/use_awaitable.hpp>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
@@ -236,6 +238,22 @@ Store::Store(const std::string& directory, Mode mode)
       "PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON;"
       "PRAGMA wal_autocheckpoint=1000; PRAGMA journal_size_limit=4194304; PRAGMA temp_store=FILE; PRAGMA "
       "cache_size=-8192");
+}
+
+namespace {
+boost::asio::awaitable<void> do_it(Db& db, std::function<void(Db&)> work) {
+  work(db);
+  co_return;
+}
+}  // namespace
+
+boost::asio::awaitable<void> Store::on_thread(Work work) {
+  if (before_) {
+    before_();
+    work(db_);
+  } else {
+    co_await boost::asio::co_spawn(thread_, do_it(db_, std::move(work)), boost::asio::use_awaitable);
+  }
 }
 
 Store::~Store() {

@@ -10,11 +10,10 @@
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
-#include <boost/asio/co_spawn.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/thread_pool.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <functional>
+#include <optional>
 #include <string>
 #include <type_traits>
 
@@ -40,11 +39,6 @@ class WithoutSync {
   Db& db_;
 };
 
-template <class F>
-boost::asio::awaitable<std::invoke_result_t<F&, Db&>> on_db(Db& db, F work) {
-  co_return work(db);
-}
-
 class Store {
  public:
   // `existing`: for status and report, which must not create one.
@@ -58,11 +52,16 @@ class Store {
   // On the store's thread; resumes the caller on its own executor.
   template <class F>
   boost::asio::awaitable<std::invoke_result_t<F&, Db&>> run(F work) {
-    if (before_) {
-      before_();
-      return on_db(db_, std::move(work));
+    using Result = std::invoke_result_t<F&, Db&>;
+    if constexpr (std::is_void_v<Result>) {
+      Work here = std::ref(work);
+      co_await on_thread(std::move(here));
+    } else {
+      std::optional<Result> result;
+      Work here = [&](Db& db) { result.emplace(work(db)); };
+      co_await on_thread(std::move(here));
+      co_return std::move(*result);
     }
-    return boost::asio::co_spawn(thread_, on_db(db_, std::move(work)), boost::asio::use_awaitable);
   }
   // The same, without a sync: survives kill -9; a power cut may take it, but never without what was committed after it.
   // For what the servers tell again: inventories, and answers that a look finds out as well. Never for what must be
@@ -104,6 +103,10 @@ class Store {
     ~Lock();
     int fd = -1;
   };
+  // What each run() does, compiled once: its caller's frame holds what is referred to until it is done.
+  using Work = std::function<void(Db&)>;
+  boost::asio::awaitable<void> on_thread(Work work);
+
   std::string directory_;
   Lock lock_;
   Db db_;

@@ -360,8 +360,9 @@ int work(CommandLine line) {
       io, settings.state,
       {[&run] { return run.status(); }, [&run](const json::object& r) { return run.tune(r); }, stop});
   if (!control.problem().empty())
-    log->warn("There is no control socket ({}): \"4d2kms status\", \"tune\" and \"stop\" will not reach this run.",
-              control.problem());
+    log->warn(fmt::format(
+        "There is no control socket ({}): \"4d2kms status\", \"tune\" and \"stop\" will not reach this run.",
+        control.problem()));
   const Outcome done = drive(run, terminal, io, usr1);
   for (const auto& problem : done.problems) std::fprintf(stderr, "4d2kms: %s\n", problem.c_str());
   if (done.plan) {

@@ -813,7 +813,7 @@ asio::awaitable<void> Wizard::job(std::string command, bool refresh) {
   } catch (const std::exception& e) {
     failed = base::Error{Scope::run, Remedy::ask_admin, fmt::format("unexpected: {}", e.what()), Exit::failed};
   }
-  for (const auto& problem : outcome.problems) log_->warn("{}", problem);
+  for (const auto& problem : outcome.problems) log_->warn(problem);
   try {
     if (!failed && outcome.plan) planned_with_ = with;
     auto look = [](state::Db& db) { return remembered(db); };
@@ -832,7 +832,7 @@ asio::awaitable<void> Wizard::job(std::string command, bool refresh) {
   if (failed) {
     error_ = failed->text;
     exit_ = failed->exit;
-    log_->error("{}", error_);
+    log_->error(error_);
   } else {
     exit_ = outcome.exit;
     after_ = outcome.plan ? "/summary" : outcome.exit == Exit::interrupted ? "/progress" : "/results";
@@ -936,7 +936,7 @@ int run_wizard(const CommandLine& line) {
       {[&](Request r) { return wizard.answer(std::move(r)); }, [&](const Request& r) { return wizard.event(r); }});
   wizard.open(server);
   const ControlServer control(io, line.settings.state, wizard.control([&] { return server.gate().new_link(); }));
-  if (!control.problem().empty()) log->warn("There is no control socket ({}).", control.problem());
+  if (!control.problem().empty()) log->warn(fmt::format("There is no control socket ({}).", control.problem()));
   asio::signal_set signals(io);
   add_stop_signals(signals);
   bool again = false;
