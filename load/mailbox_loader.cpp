@@ -1374,7 +1374,7 @@ asio::awaitable<void> MailboxLoader::finish() {
     if (!(co_await context_.store.run(std::move(query))).empty()) co_await give_verdict();
   }
   co_await sweep();
-  if (!seamless) std::tie(doubt, pending) = co_await context_.store.run(left);
+  if (session) std::tie(doubt, pending) = co_await context_.store.run(left);
   if (pending > 0) co_return;
   if (look_again_from_) settled_below = std::min(settled_below, *look_again_from_);
   const state::TargetSettled s{opened_.uid_validity, settled_below, mailbox_.first_u0};

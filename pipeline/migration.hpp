@@ -82,7 +82,7 @@ class Migration {
   // stale.
   boost::asio::awaitable<void> leave_out(std::map<std::string, std::string> reasons);
   // Of the accounts selected. `as_it_is`: the source is not asked, its inventory must be there; `anew`: extract() and
-  // this in one, each account on both servers at once.
+  // this in one, each account on both servers at once. After a stop() it lacks what nobody came to.
   enum class Inventory : std::uint8_t { as_it_is, anew };
   boost::asio::awaitable<Plan> plan(Inventory inventory = Inventory::as_it_is);
   boost::asio::awaitable<void> load(Plan plan);
@@ -169,8 +169,12 @@ class Migration {
   // Runs `once` until it succeeds, gives the account up for this run, or throws what ends the run.
   boost::asio::awaitable<std::string> supervise(std::string address,
                                                 std::function<boost::asio::awaitable<void>()> once);
-  boost::asio::awaitable<void> extract_account(state::AccountRow account);
-  boost::asio::awaitable<void> extract_once(state::AccountRow account);
+  // `meanwhile`: what is done beside it once the source has let us in; with each attempt.
+  boost::asio::awaitable<void> extract_account(state::AccountRow account,
+                                               std::function<boost::asio::awaitable<void>()> meanwhile);
+  boost::asio::awaitable<void> extract_once(state::AccountRow account,
+                                            std::function<boost::asio::awaitable<void>()> meanwhile);
+  boost::asio::awaitable<void> take_inventory(imap::Session* session, state::AccountRow account);
   struct TargetLook;
   boost::asio::awaitable<void> take_and_plan_account(PlannedAccount* planned, state::AccountRow account);
   boost::asio::awaitable<void> look_ahead(std::string address, TargetLook* look);
@@ -238,7 +242,7 @@ class Migration {
   static constexpr int kMostHelpers = 7;  // of one account: servers allow about ten connections of one user
   load::WindowSize window_size_;
   std::chrono::milliseconds slowest_append_{0};
-  static constexpr std::chrono::milliseconds kSessionMayIdle = std::chrono::minutes(1);
+  static constexpr std::chrono::milliseconds kLookStaysTrue = std::chrono::minutes(1);
   static constexpr std::chrono::milliseconds kLongestSettle = std::chrono::minutes(15);  // for a slow server's sake
   base::Budget in_flight_{kOctetsInFlight};
   base::Wake changed_;  // accounts at once, or who of them is running, or that we stop

@@ -104,8 +104,7 @@ asio::awaitable<Plan> Migration::plan(Inventory inventory) {
         p.skip = e->second;
       if (p.skip.empty() && !a.inventoried) p.skip = a.error.empty() ? "it has not been inventoried" : a.error;
     }
-    // What a target's administrator leaves out has an inventory all the same: the report says how much that is.
-    if (anew ? !a.skip.empty() : !p.skip.empty()) continue;
+    if (!p.skip.empty()) continue;
     places[a.id.value] = &p;
     to_do.push_back(a);
   }
@@ -144,32 +143,40 @@ asio::awaitable<void> Migration::leave_out(std::map<std::string, std::string> re
       extract_errors_.emplace(a.id.value, a.error);
 }
 
-// While the source is read for the inventory the target has time to be looked at.
+// While the source is read for the inventory the target has time to be looked at; not before the source has let us in:
+// a password that is wrong there is not tried here as well.
 asio::awaitable<void> Migration::take_and_plan_account(PlannedAccount* planned, state::AccountRow account) {
   TargetLook look;
-  auto looking =
-      planned->skip.empty() && planned->fate != Fate::create ? look_ahead(account.address, &look) : base::nothing();
-  const auto ended = co_await base::run_both(extract_account(account), std::move(looking));
-  if (ended.first) std::rethrow_exception(ended.first);
-  if (ended.second) std::rethrow_exception(ended.second);
-  if (stopping_ || !planned->skip.empty()) co_return;
+  std::function<asio::awaitable<void>()> meanwhile;
+  if (planned->fate != Fate::create)
+    meanwhile = [this, address = account.address, &look] { return look_ahead(address, &look); };
+  co_await extract_account(account, std::move(meanwhile));
+  if (stopping_) co_return;
   if (const auto e = extract_errors_.find(account.id.value); e != extract_errors_.end()) {
     planned->skip = e->second;
     co_return;
   }
-  // A server may have tired of a session that was idle for the time a large inventory takes.
-  if (clock_.now() - look.at > kSessionMayIdle) look.session.reset();
+  // Long ago, after a large inventory: a server may have tired of a session that was idle, or have got over its
+  // trouble.
+  if (clock_.now() - look.at > kLookStaysTrue && (!look.failed || look.failed->remedy != base::Remedy::ask_admin))
+    look = {};
   co_await plan_account(planned, std::move(account), std::move(look));
 }
 
+// Once: what came of it is acted on when the inventory is there.
 asio::awaitable<void> Migration::look_ahead(std::string address, TargetLook* look) {
+  if (look->session || look->failed) co_return;
   std::optional<base::Error> failed;
   try {
     co_await look_at_target(std::move(address), look);
   } catch (const base::Failed& f) {
     failed = f.error;
   }
-  if (failed && failed->scope == base::Scope::run) throw base::Failed(*failed);
+  look->at = clock_.now();
+  if (failed && failed->scope == base::Scope::run) {
+    stop();  // no further account is begun meanwhile
+    throw base::Failed(*failed);
+  }
   look->failed = std::move(failed);
 }
 
@@ -216,9 +223,9 @@ std::vector<std::string> kerio_flags() {
 }  // namespace
 
 asio::awaitable<void> Migration::look_at_target(std::string address, TargetLook* look) {
-  look->session = co_await open_session(Side::target, std::move(address), imap::Access::read_only);
-  look->view = co_await view_of(look->session.get());
-  look->at = clock_.now();
+  auto session = co_await open_session(Side::target, std::move(address), imap::Access::read_only);
+  look->view = co_await view_of(session.get());
+  look->session = std::move(session);  // not before the view is whole: nothing is planned from half of one
 }
 
 asio::awaitable<void> Migration::plan_once(PlannedAccount* planned, std::string address, TargetLook* look) {

@@ -75,14 +75,20 @@ std::uint64_t Progress::messages_done() const { return stage == "verify" ? verif
 
 base::Octets Progress::octets_done() const { return load().octets - before.octets; }
 
+const Wait* RunningAccount::wait() const {
+  const auto longest = std::max_element(waits.begin(), waits.end(),
+                                        [](const auto& a, const auto& b) { return a.second.until < b.second.until; });
+  return longest == waits.end() ? nullptr : &longest->second;
+}
+
 Waiting::Waiting(Progress& progress, std::string account, std::string why, milliseconds until)
     : progress_(progress), account_(std::move(account)) {
   if (const auto a = progress_.running.find(account_); a != progress_.running.end())
-    a->second.wait = Wait{std::move(why), until};
+    a->second.waits[this] = Wait{std::move(why), until};
 }
 
 Waiting::~Waiting() {
-  if (const auto a = progress_.running.find(account_); a != progress_.running.end()) a->second.wait.reset();
+  if (const auto a = progress_.running.find(account_); a != progress_.running.end()) a->second.waits.erase(this);
 }
 
 void Rates::start(milliseconds now, std::uint64_t messages, base::Octets octets) {
@@ -147,9 +153,9 @@ json::object Meter::snapshot(milliseconds now) const {
       o["messages"] = a.messages;
       o["octets_done"] = a.load.octets;
     }
-    if (a.wait) {
-      o["waiting"] = shortened(base::printable(a.wait->why), kReason);
-      o["waiting_seconds"] = seconds_until(a.wait->until, now);
+    if (const auto* wait = a.wait()) {
+      o["waiting"] = shortened(base::printable(wait->why), kReason);
+      o["waiting_seconds"] = seconds_until(wait->until, now);
       if (first_wait.empty()) first_wait = fmt::format("{}: {}", address, waiting_text(o));
     }
     running.push_back(std::move(o));

@@ -23,8 +23,9 @@ struct Wait {
 
 struct RunningAccount {
   load::LoadCounters load;
-  std::uint64_t messages = 0;  // to settle
-  std::optional<Wait> wait;
+  std::uint64_t messages = 0;         // to settle
+  std::map<const void*, Wait> waits;  // by who waits: two sessions of an account may
+  const Wait* wait() const;           // the longest; null: none
 };
 
 struct Progress {

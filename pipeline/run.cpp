@@ -105,7 +105,7 @@ base::Result<json::object> Run::tune(const json::object& request) {
 
 asio::awaitable<void> Run::make_plan(Migration::Inventory inventory) {
   planned_ = co_await migration_.plan(inventory);
-  if (migration_.stopping()) co_return;  // it lacks what nobody came to
+  if (migration_.stopping()) co_return;
   const std::string content = json::serialize(to_json(*planned_)), print_ = fingerprint(*planned_);
   auto save = [at = clock_.unix_seconds(), content, print_](state::Db& db) {
     return state::save_plan(db, at, print_, content);

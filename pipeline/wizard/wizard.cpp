@@ -519,7 +519,7 @@ std::string Wizard::account_page(const Request& r) const {
         line.state = "running";
         line.done = running->second.load.settled;
         line.messages = running->second.messages;
-        if (running->second.wait) line.detail = running->second.wait->why;
+        if (const auto* wait = running->second.wait()) line.detail = wait->why;
       } else if (const auto failed = progress.failed.find(a.address); failed != progress.failed.end()) {
         line.state = "failed";
         line.detail = failed->second;

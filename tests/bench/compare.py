@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """4d2kms beside the tools that are installed and a blind pump, on the same mail, interleaved.
 
-  compare.py [--sets S,M,K] [--rounds 3] [--what first,verify,noop,plain,delta,inventory,hidden,delay,same] [--tools NAME,NAME...]
+  compare.py [--sets S,M,K] [--rounds 3] [--what first,verify,noop,plain,delta,inventory,hidden,delay,same,same-hidden] [--tools NAME,NAME...]
              [--delays 20,100] [--work DIR] [--build DIR] [--limit SECONDS] [--write]
 
 Sets:   S 5 accounts x 400 messages, M 20 x 1,000, K one mailbox of 50,000 of 2 KB, T (a trial) 2 x 60.
@@ -13,8 +13,8 @@ What:   first    onto an empty target; 4d2kms with --verify none
         inventory  "4d2kms extract" into an empty state file
         hidden   first, with a target that does not offer MULTIAPPEND
         delay    first, with relays that add the round trips of --delays (ms) on both sides
-        same     4d2kms and the pump alone, both with 1, 2 and 4 accounts at once, with MULTIAPPEND and with it hidden
-Tools:  4d2kms, mbsync ("mbsync x4": four processes), doveadm, imapsync, mailutil - those that are found - and
+        same     4d2kms and the pump alone, both with 1, 2 and 4 accounts at once; same-hidden: without MULTIAPPEND
+Tools:  4d2kms, mbsync ("mbsync x4": four processes), doveadm, imapsync, mailutil, imapcopy, offlineimap - those that are found - and
         "pump 4x50": four pairs of connections, MULTIAPPENDs of 50 messages; "pump 4x1": single APPENDs, pipelined.
 
 Each round runs every tool once, each on a fresh target; the order moves on by one from round to round. Each result is a
@@ -272,6 +272,33 @@ class Mailutil(Tool):
         return [["mailutil", "transfer", "-kw", "-m", "append", *(f"{{127.0.0.1:{lab.port(side)}/imap/notls/user={u}}}" for side in ("source", "target"))] for u in lab.logins]
 
 
+class Imapcopy(Tool):
+    program = "imapcopy"
+
+    def version(self, options):
+        return ""                                   # it does not say
+
+    def commands(self, lab):
+        (lab.dir / "run/ImapCopy.cfg").write_text(f"SourceServer 127.0.0.1\nSourcePort {lab.port('source')}\nDestServer 127.0.0.1\nDestPort {lab.port('target')}\n"
+                                                  + "".join(f'Copy "{u}" "{PASSWORD}" "{u}" "{PASSWORD}"\n' for u in lab.logins))
+        return [["imapcopy"]]
+
+
+class Offlineimap(Tool):
+    again, program = True, "offlineimap"
+
+    def commands(self, lab):
+        text = f"[general]\naccounts = {', '.join(lab.logins)}\nmetadata = {lab.dir}/run/offlineimap\nui = quiet\nmaxsyncaccounts = 1\n"
+        for u in lab.logins:
+            text += f"[Account {u}]\nlocalrepository = target-{u}\nremoterepository = source-{u}\n"
+            for side in ("source", "target"):
+                text += (f"[Repository {side}-{u}]\ntype = IMAP\nremotehost = 127.0.0.1\nremoteport = {lab.port(side)}\nremoteuser = {u}\nremotepass = {PASSWORD}\n"
+                         f"ssl = no\nstarttls = no\nmaxconnections = 3\nauth_mechanisms = LOGIN, PLAIN\n{'readonly = true' if side == 'source' else ''}\n")
+        rc = lab.dir / "run/offlineimaprc"
+        rc.write_text(text)
+        return [["offlineimap", "-o", "-c", rc]]
+
+
 class Pump(Tool):
     bound = True
 
@@ -293,7 +320,7 @@ OURS, FULL = Ours("4d2kms --verify none", "--verify", "none"), Ours("4d2kms --ve
 INVENTORY = Ours("4d2kms extract", command="extract")
 AT_ONCE = {n: Ours(f"4d2kms --jobs {n} --verify none", "--verify", "none", "--jobs", n) for n in (1, 2, 4)}
 MBSYNC, MBSYNC4 = Mbsync("mbsync"), Mbsync("mbsync x4", 4)
-OTHERS = [MBSYNC, MBSYNC4, Doveadm("doveadm backup"), Imapsync("imapsync"), Mailutil("mailutil transfer")]
+OTHERS = [MBSYNC, MBSYNC4, Doveadm("doveadm backup"), Imapsync("imapsync"), Mailutil("mailutil transfer"), Imapcopy("imapcopy"), Offlineimap("offlineimap")]
 PUMPS = [Pump(1, 50), Pump(2, 50), Pump(4, 50), Pump(4, 1)]
 BEST = PUMPS[2]
 FIRST = [OURS, *OTHERS, *PUMPS]
@@ -313,9 +340,11 @@ def cases(options):
         yield "hidden", [OURS, MBSYNC, MBSYNC4, PUMPS[3], Pump(1, 1)], True, 0
     for delay in options.delays if "delay" in what else ():
         yield f"delay {delay} ms", [OURS, MBSYNC, MBSYNC4, BEST], False, delay
-    for n in (1, 2, 4) if "same" in what else ():
-        yield f"same {n}", [AT_ONCE[n], Pump(n, 50)], False, 0
-        yield f"same {n} hidden", [AT_ONCE[n], Pump(n, 1)], True, 0
+    for n in (1, 2, 4):
+        if "same" in what:
+            yield f"same {n}", [AT_ONCE[n], Pump(n, 50)], False, 0
+        if "same-hidden" in what:
+            yield f"same {n} hidden", [AT_ONCE[n], Pump(n, 1)], True, 0
 
 
 # ------------------------------------------------------------------ measuring
@@ -561,7 +590,7 @@ def main():
     parser.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
     options = parser.parse_args()
     options.build = options.build.resolve()
-    unknown = [s for s in options.sets if s not in SETS] + sorted(options.what - {"first", "verify", "noop", "plain", "delta", "inventory", "hidden", "delay", "same"})
+    unknown = [s for s in options.sets if s not in SETS] + sorted(options.what - {"first", "verify", "noop", "plain", "delta", "inventory", "hidden", "delay", "same", "same-hidden"})
     if unknown:
         parser.error("unknown: " + ", ".join(unknown))
     missing = [p for p in ("4d2kms", "tests/bench/pump", "tests/bench/timed") if not (options.build / p).exists()]

@@ -20,6 +20,10 @@ class Errors(Sandbox):
         self.roster.write_text(self.roster.read_text().replace("secret", "wrong"))
         self.fails(*self.argv("run"), exit=12, says=["u1", "server said NO", "AUTHENTICATIONFAILED", "not tried again"])
 
+    def test_wrong_source_password(self):
+        self.roster.write_text("address;password;source_login;target_login;target_password\nu1@example.org;other;u1;u1;secret\n")
+        self.fails(*self.argv("run"), exit=12, says=["on source", "was refused"])
+
     def test_wrong_target_password(self):
         self.roster.write_text("address;password;source_login;target_login;target_password\nu1@example.org;secret;u1;u1;other\n")
         self.fails(*self.argv("run"), exit=3, says=["on target", "was refused"])

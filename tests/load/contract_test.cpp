@@ -1008,6 +1008,7 @@ TEST_F(Contract, WrongPasswordIsTriedOnceAndBusyIsNotAWrongPassword) {  // F24, 
   w.source.passwords[World::kUser] = "other";
   const auto r = w.run();
   EXPECT_EQ(w.source.logins, 1u);
+  EXPECT_EQ(w.target.logins, 0u) << "what one server has refused, the other is not asked";
   EXPECT_EQ(r.exit, 3);
   w.source.passwords[World::kUser] = "secret";
   w.source.refuse_logins = 2;
@@ -1025,6 +1026,26 @@ TEST_F(Contract, RefusedByTheTargetDuringTheInventoryIsToldInItsWordsAndNotTried
   EXPECT_EQ(w.source.logins, 1u);
   EXPECT_EQ(w.query("SELECT count(*) FROM message"), 1) << "its inventory was taken all the same";
   EXPECT_EQ(w.query("SELECT count(*) FROM account WHERE error LIKE '%not with that password%'"), 1);
+}
+
+TEST_F(Contract, AListThatIsLostIsAskedForAgainBeforeAnythingIsPlanned) {
+  for (const std::string command : {"run", "retry"}) {  // with an inventory of its own, and from one that is there
+    World x;
+    x.target.quirks.prefix = "INBOX.";
+    x.target.quirks.delimiter = ".";
+    for (const char* name : {"INBOX", "Archive"}) x.source.put(World::kUser, name, mail("a message"));
+    std::uint64_t before = 0;
+    if (command == "retry") {
+      x.target.login_answers[1] = "NO not now";
+      EXPECT_EQ(x.run().exit, 3);
+      before = x.target.commands.size();
+    }
+    x.target.hang_ups[before + 3] = test::ModelServer::HangUp::before;
+    EXPECT_EQ(x.run(command).exit, 0);
+    EXPECT_EQ(x.target.commands.at(before + 2), "NAMESPACE");
+    EXPECT_EQ(x.target.bodies(World::kUser, "INBOX.Archive").size(), 1u) << command;
+    EXPECT_FALSE(x.target.users[World::kUser].contains("Archive")) << command;
+  }
 }
 
 TEST_F(Contract, ATargetThatWaitedForALongInventoryIsLookedAtAfresh) {

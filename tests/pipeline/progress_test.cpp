@@ -88,9 +88,12 @@ TEST(Meter, WaitEndsWithItsReasonAndANewStageStartsAtNought) {
   p.running["a@x"];
   {
     const Waiting wait(p, "a@x", "why", 5s);
-    EXPECT_TRUE(p.running["a@x"].wait);
+    ASSERT_TRUE(p.running["a@x"].wait());
+    { const Waiting shorter(p, "a@x", "another session", 1s); }
+    ASSERT_TRUE(p.running["a@x"].wait());
+    EXPECT_EQ(p.running["a@x"].wait()->why, "why") << "another's end is not its own";
   }
-  EXPECT_FALSE(p.running["a@x"].wait);
+  EXPECT_FALSE(p.running["a@x"].wait());
   { const Waiting nobody(p, "gone@x", "why", 5s); }
   EXPECT_EQ(p.running.size(), 1u);
   p.running["a@x"].load.settled = 5;

@@ -284,11 +284,12 @@ class ModelConnection final : public imap::Transport {
       violation(verb + " before log-in");
       say(tag + " BAD log in first");
     } else if (verb == "NAMESPACE") {
-      say("* NAMESPACE ((\"\" \"/\")) NIL NIL");
+      say("* NAMESPACE ((" + quoted(s_.quirks.prefix) + " " + quoted(s_.quirks.delimiter) + ")) NIL NIL");
       say(tag + " OK done");
     } else if (verb == "LIST" || verb == "LSUB") {
       for (const auto& [name, m] : s_.users[user_])
-        if (verb == "LIST" || m.subscribed) say("* " + verb + " (" + m.attributes + ") \"/\" " + quoted(name));
+        if (verb == "LIST" || m.subscribed)
+          say("* " + verb + " (" + m.attributes + ") " + quoted(s_.quirks.delimiter) + " " + quoted(name));
       say(tag + " OK done");
     } else if (verb == "STATUS") {
       const auto* m = mailbox(arg(0));

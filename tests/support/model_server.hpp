@@ -52,6 +52,7 @@ struct ModelMailbox {
 
 struct Quirks {
   std::set<std::string> capabilities = {"IMAP4REV1", "UIDPLUS", "LITERAL+", "MULTIAPPEND", "NAMESPACE"};
+  std::string prefix, delimiter = "/";  // of personal mailboxes
   // The server refuses a message: its words, or nothing.
   std::function<std::optional<std::string>(const ModelMessage&)> refuse;
   bool bare_lf_to_crlf = true;                // Dovecot, Courier
