@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <tuple>
 
 #include "base/tasks.hpp"
 #include "base/text.hpp"
@@ -1370,8 +1371,8 @@ asio::awaitable<void> MailboxLoader::finish() {
     co_await bind_in_doubt();
     settled_below = opened_.uid_next;
     u0_ = settled_below;
-    auto query = [id](Db& db) { return state::in_doubt(db, id); };
-    if (!(co_await context_.store.run(std::move(query))).empty()) co_await give_verdict();
+    std::tie(doubt, pending) = co_await context_.store.run(left);
+    if (doubt) co_await give_verdict();
   }
   co_await sweep();
   if (session) std::tie(doubt, pending) = co_await context_.store.run(left);

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 
-#include "base/tasks.hpp"
 #include "base/text.hpp"
 #include "extract/inventory.hpp"
 #include "imap/protocol/date_time.hpp"

@@ -18,7 +18,8 @@ Tools:  4d2kms, mbsync ("mbsync x4": four processes), doveadm, imapsync, mailuti
         "pump 4x50": four pairs of connections, MULTIAPPENDs of 50 messages; "pump 4x1": single APPENDs, pipelined.
 
 Each round runs every tool once, each on a fresh target; the order moves on by one from round to round. Each result is a
-line in DIR/results.jsonl, and what is there is not run again: stop it whenever you like. --fresh forgets them.
+line in DIR/results.jsonl, and what is there is not run again: stop it whenever you like. Ratios are only taken between
+results of one round that the same call of this script has brought: an hour later the machine is another. --fresh forgets them.
 At the end, and with --rounds 0, everything that is there becomes DIR/results.json and DIR/results.md, and with
 --write the table between the markers of docs/performance.md.
 
@@ -446,7 +447,7 @@ def one_tool(lab, tool, case, hidden, delay, number, results):
         return
 
     def record(of, **more):
-        r = {"set": lab.name, "case": of, "tool": tool.name, "round": number, "version": tool.version(lab.options), "messages": lab.messages, **measure(lab, tool), **more}
+        r = {"set": lab.name, "case": of, "tool": tool.name, "round": number, "series": lab.options.series, "version": tool.version(lab.options), "messages": lab.messages, **measure(lab, tool), **more}
         if number == 1 and of == case and tool is not INVENTORY and not lab.options.no_judge and "no_time" not in r:
             r["wrong"] = lab.verdict()
         if not results.has(*Results.key(r)):
@@ -485,14 +486,19 @@ def summary(results, options):
     walls = {}
     for r in results.all:
         if "no_time" not in r:
-            walls[Results.key(r)] = r["wall"]
+            walls[*Results.key(r), r.get("series")] = r["wall"]
     groups = {}
     for r in results.all:
         groups.setdefault((r["set"], r["case"], r["tool"]), []).append(r)
 
     def ratio(group, other):
         """Of this tool's time to the other's in the same round: the median."""
-        all_ = [walls[s, c, t, n] / walls[s, c, other, n] for s, c, t, n in map(Results.key, group) if (s, c, t, n) in walls and (s, c, other, n) in walls]
+        all_ = []
+        for r in group:
+            set_, case, tool, number = Results.key(r)
+            mine, others = (walls.get((set_, case, t, number, r.get("series"))) for t in (tool, other))
+            if mine and others:
+                all_.append(mine / others)
         return round(median(all_), 2) if all_ else None
 
     for (set_, case, tool), group in groups.items():
@@ -590,6 +596,7 @@ def main():
     parser.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
     options = parser.parse_args()
     options.build = options.build.resolve()
+    options.series = round(time.time())             # of this call
     unknown = [s for s in options.sets if s not in SETS] + sorted(options.what - {"first", "verify", "noop", "plain", "delta", "inventory", "hidden", "delay", "same", "same-hidden"})
     if unknown:
         parser.error("unknown: " + ", ".join(unknown))
