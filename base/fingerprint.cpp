@@ -11,18 +11,18 @@ namespace {
 
 constexpr std::size_t kBlock = 16 * 1024;
 
-EVP_MD_CTX* fresh() {
-  EVP_MD_CTX* c = EVP_MD_CTX_new();
-  if (c == nullptr || EVP_DigestInit_ex(c, EVP_sha256(), nullptr) != 1)
-    throw Failed({Scope::run, Remedy::ask_admin, "OpenSSL has no SHA-256.", Exit::failed});
-  return c;
+// Looked up once: that takes longer than the digest of a small message.
+const EVP_MD* sha256() {
+  static const std::unique_ptr<EVP_MD, void (*)(EVP_MD*)> algorithm(EVP_MD_fetch(nullptr, "SHA256", nullptr),
+                                                                    EVP_MD_free);
+  return algorithm.get();
 }
 
-Digest end(EVP_MD_CTX* c) {
-  Digest d{};
-  unsigned int n = 0;
-  EVP_DigestFinal_ex(c, d.data(), &n);
-  return d;
+EVP_MD_CTX* fresh() {
+  EVP_MD_CTX* c = EVP_MD_CTX_new();
+  if (c == nullptr || EVP_DigestInit_ex2(c, sha256(), nullptr) != 1)
+    throw Failed({Scope::run, Remedy::ask_admin, "OpenSSL has no SHA-256.", Exit::failed});
+  return c;
 }
 
 }  // namespace
@@ -35,17 +35,62 @@ std::size_t DigestHash::operator()(const Digest& d) const noexcept {
 
 Sha256::Sha256() : context_(fresh(), EVP_MD_CTX_free) {}
 void Sha256::add(std::string_view octets) { EVP_DigestUpdate(context_.get(), octets.data(), octets.size()); }
-Digest Sha256::finish() { return end(context_.get()); }
+Digest Sha256::finish() {
+  Digest d{};
+  unsigned int n = 0;
+  EVP_DigestFinal_ex(context_.get(), d.data(), &n);
+  return d;
+}
 std::string Sha256::hex() {
   const Digest d = finish();
   return base::hex({reinterpret_cast<const char*>(d.data()), d.size()});
 }
 
-Fingerprinter::Fingerprinter(E1x when) : when_(when), e0_(fresh()), e1_(fresh()), e1x_(fresh()) {}
+void LineEnds::note(Odd what) {
+  odd_ += static_cast<char>(what);
+  odd_.append(reinterpret_cast<const char*>(&at_), sizeof at_);
+  if (odd_.size() < kBlock) return;
+  digest_.add(odd_);
+  odd_.clear();
+}
+
+void LineEnds::octet(char c) {
+  if (cr_ && c != '\n') note(Odd::cr);
+  if (!cr_ && c == '\n') note(Odd::lf);
+  if (c == '\0') note(Odd::nul);
+  cr_ = c == '\r';
+  if (!cr_) ++at_;
+}
+
+void LineEnds::add(std::string_view octets) {
+  const bool any_nul = octets.find('\0') != std::string_view::npos;
+  while (!octets.empty()) {
+    // As almost all there is: a line without anything odd, and its CRLF.
+    const auto cr = octets.find('\r');
+    const auto text = octets.substr(0, cr);
+    const bool odd = cr_ || octets.substr(text.size(), 2) != "\r\n" || text.find('\n') != std::string_view::npos ||
+                     (any_nul && text.find('\0') != std::string_view::npos);
+    const auto taken = odd ? std::max<std::size_t>(text.size(), 1) : text.size() + 2;
+    if (odd)
+      for (const char c : octets.substr(0, taken)) octet(c);
+    else at_ += text.size() + 1;
+    octets.remove_prefix(taken);
+  }
+}
+
+Digest LineEnds::finish(const Digest& e1) {
+  if (cr_) note(Odd::cr);
+  odd_.append(reinterpret_cast<const char*>(&at_), sizeof at_);
+  odd_.append(reinterpret_cast<const char*>(e1.data()), e1.size());
+  digest_.add(odd_);
+  return digest_.finish();
+}
+
+Fingerprinter::Fingerprinter(E1x when) : when_(when) {}
 
 void Fingerprinter::flush() {
-  EVP_DigestUpdate(e1_.get(), pending_.data(), pending_.size());
-  EVP_DigestUpdate(e1x_.get(), pending_x_.data(), pending_x_.size());
+  e1_.add(pending_);
+  e1x_.add(pending_x_);
   pending_.clear();
   pending_x_.clear();
 }
@@ -135,7 +180,7 @@ void Fingerprinter::body(std::string_view octets) {
 
 void Fingerprinter::add(std::string_view octets) {
   octets_ += octets.size();
-  EVP_DigestUpdate(e0_.get(), octets.data(), octets.size());
+  line_ends_.add(octets);
   if (in_header_) octets = header(octets);
   body(octets);
 }
@@ -145,10 +190,10 @@ Fingerprint Fingerprinter::finish() {
   Fingerprint f;
   f.octets = octets_;
   f.header_8bit = header_8bit_;
-  f.e1 = end(e1_.get());
-  const Digest e0 = end(e0_.get());
+  f.e1 = e1_.finish();
+  const Digest e0 = line_ends_.finish(f.e1);
   std::copy_n(e0.begin(), f.e0.size(), f.e0.begin());
-  if (when_ == E1x::always || header_8bit_) f.e1x = end(e1x_.get());
+  if (when_ == E1x::always || header_8bit_) f.e1x = e1x_.finish();
   return f;
 }
 

@@ -1,6 +1,7 @@
 // What makes two messages the same (design: E0, E1, E1x).
 //
-//   E0   SHA-256 of the octets as they are. Equal: byte for byte the same.
+//   E0   SHA-256 of E1 and of all that the canonical form leaves out (LineEnds). Equal: byte for byte the same. So the
+//   octets pass SHA-256 once, not twice.
 //   E1   SHA-256 of the canonical form: every CR removed, NUL -> 0x80, trailing LFs removed. Honest servers change just
 //   that
 //        (bare LF to CRLF, NUL to 0x80, a line end added): E1 survives it, and decides.
@@ -47,6 +48,24 @@ struct Fingerprint {
   Octets octets = 0;
 };
 
+// What the canonical form of octets leaves out: where a CR or an LF stands alone, where a NUL was, how many line ends
+// there are at the end. With the canonical form it gives back the octets. Octets in, in pieces; constant memory.
+class LineEnds {
+ public:
+  void add(std::string_view octets);
+  // Of everything; `e1` stands for the canonical form. The end: nothing may be added any more.
+  Digest finish(const Digest& e1);
+
+ private:
+  enum class Odd : char { cr = 'R', lf = 'L', nul = '0' };
+  void octet(char c);
+  void note(Odd what);
+  std::uint64_t at_ = 0;  // octets that are no CR
+  bool cr_ = false;       // the last octet was one
+  std::string odd_;       // not yet hashed
+  Sha256 digest_;
+};
+
 // Octets in, in pieces; one pass; constant memory.
 class Fingerprinter {
  public:
@@ -65,12 +84,9 @@ class Fingerprinter {
   void put(std::string_view text);
   void release_lfs();
   void flush();
-  struct Free {
-    void operator()(EVP_MD_CTX* c) const { EVP_MD_CTX_free(c); }
-  };
-  using Context = std::unique_ptr<EVP_MD_CTX, Free>;
   E1x when_;
-  Context e0_, e1_, e1x_;
+  LineEnds line_ends_;
+  Sha256 e1_, e1x_;
   std::string pending_, pending_x_;
   std::uint64_t held_lfs_ = 0;  // LFs not yet hashed: they may be trailing
   bool in_header_ = true;

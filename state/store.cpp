@@ -72,7 +72,7 @@ std::string prepare(const std::string& directory, Store::Mode mode) {
 }
 
 constexpr int kApplicationId = 0x34643273;  // "4d2s"
-constexpr int kSchemaVersion = 3;
+constexpr int kSchemaVersion = 4;
 
 // The life of a message, and what each state promises:
 //
@@ -156,6 +156,9 @@ CREATE TABLE sample(id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES run,
 CREATE INDEX sample_run ON sample(run);
 )sql";
 
+// E0 is reckoned otherwise now. It is only a remark: none is better than one that is never met again.
+constexpr const char* kSchema4 = "UPDATE message SET e0=NULL WHERE e0 IS NOT NULL";
+
 }  // namespace
 
 void migrate_schema(Db& db, const std::string& backup) {
@@ -177,6 +180,7 @@ void migrate_schema(Db& db, const std::string& backup) {
   if (version < 1) db.exec(kSchema1);
   if (version < 2) db.exec(kSchema2);
   if (version < 3) db.exec(kSchema3);
+  if (version < 4) db.exec(kSchema4);
   db.exec(fmt::format("PRAGMA application_id={}; PRAGMA user_version={}", kApplicationId, kSchemaVersion).c_str());
   t.commit();
 }

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
 #include <random>
 
 namespace {
@@ -51,6 +52,32 @@ TEST(Fingerprint, IsTheSameHoweverTheOctetsAreSplit) {
   }
 }
 
+// All octets of up to six out of what counts for E0, before and after the end of the header.
+TEST(Fingerprint, E0TellsEveryOctetApart) {
+  const std::string alphabet("a\r\n\0\x80", 5);
+  std::map<std::array<std::uint8_t, 8>, std::string> met;
+  for (const std::string& before : {std::string(), std::string("A: b\r\n\r\n")})
+    for (unsigned length = 0; length <= 6; ++length) {
+      std::vector<std::size_t> letters(length, 0);
+      for (bool more = true; more;) {
+        std::string octets = before;
+        for (const auto l : letters) octets += alphabet[l];
+        const auto [it, fresh] = met.emplace(fingerprint(octets).e0, octets);
+        ASSERT_TRUE(fresh || it->second == octets)
+            << testing::PrintToString(octets) << " and " << testing::PrintToString(it->second);
+        more = false;
+        for (auto& l : letters) {
+          more = ++l < alphabet.size();
+          if (more) break;
+          l = 0;
+        }
+      }
+    }
+  EXPECT_GT(met.size(), 39000U);
+  const std::string lines(200000, '\n');  // more of what is odd than is kept in memory
+  EXPECT_NE(fingerprint("a\n" + lines + "b").e0, fingerprint("a\r\n" + lines + "b").e0);
+}
+
 // As the words of the header file have it, octet by octet.
 base::Fingerprint word_for_word(const std::string& octets) {
   std::string canonical, x;
@@ -98,6 +125,7 @@ TEST(Fingerprint, IsWhatItsWordsSayForAnyOctetsInAnyPieces) {
       }
       const auto got = f.finish();
       ASSERT_EQ(got.e1, want.e1) << i;
+      ASSERT_EQ(got.e0, fingerprint(octets).e0) << i;
       ASSERT_EQ(got.header_8bit, want.header_8bit) << i;
       ASSERT_EQ(got.e1x.has_value(), when == Fingerprinter::E1x::always || want.header_8bit);
       if (got.e1x) {

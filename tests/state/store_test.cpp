@@ -86,12 +86,18 @@ TEST_F(StateFolder, AnOlderSchemaIsBackedUpAndBroughtUpToDate) {
     Store store(path_, Store::Mode::create);
     set_meta(store.db(), "kept", "yes");
     store.db().exec(
-        "DROP TABLE sample; DROP TABLE target_object; ALTER TABLE mailbox DROP COLUMN asked_name; PRAGMA "
+        "INSERT INTO post_office VALUES(1, 'main', 1, NULL); INSERT INTO account VALUES(1, 1, 'a@x', '', '', '', NULL, "
+        "NULL, NULL); INSERT INTO mailbox(id, account, wire, name, delimiter, attributes, subscribed, present) "
+        "VALUES(1, "
+        "1, 'INBOX', 'INBOX', '/', '', 1, 1); INSERT INTO flagset VALUES(1, ''); INSERT INTO message(mailbox, "
+        "uid_validity, uid, size, flags, state, e0) VALUES(1, 1, 1, 1, 1, 0, x'00'); DROP TABLE sample; DROP TABLE "
+        "target_object; ALTER TABLE mailbox DROP COLUMN asked_name; PRAGMA "
         "user_version=1");
   }
   {
     Store store(path_, Store::Mode::existing);
-    EXPECT_EQ(store.db().integer("PRAGMA user_version"), 3);
+    EXPECT_EQ(store.db().integer("PRAGMA user_version"), 4);
+    EXPECT_EQ(store.db().integer("SELECT count(*) FROM message WHERE e0 IS NULL"), 1) << "another digest than today's";
     EXPECT_EQ(meta(store.db(), "kept"), "yes");
     save_objects(store.db(), {{"domain", "north.example", {}, ObjectState::intent, {}, {}}});
     save_objects(store.db(), {{"domain", "north.example", {}, ObjectState::ours, "id", {}}});
