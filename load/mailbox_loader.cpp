@@ -94,8 +94,12 @@ std::string first_met(state::MailboxId id) { return fmt::format("first met {}", 
 
 }  // namespace
 
-MailboxLoader::MailboxLoader(LoadContext& context, state::MailboxRow mailbox, std::optional<imap::Opened> selected)
-    : context_(context), mailbox_(std::move(mailbox)), selected_(std::move(selected)) {}
+MailboxLoader::MailboxLoader(LoadContext& context, state::MailboxRow mailbox, std::optional<imap::Opened> selected,
+                             std::unique_ptr<WindowReader> windows)
+    : context_(context),
+      mailbox_(std::move(mailbox)),
+      selected_(std::move(selected)),
+      windows_(windows ? std::move(windows) : std::make_unique<WindowReader>(context.windows(), mailbox_)) {}
 
 std::string MailboxLoader::where() const {
   return fmt::format("\"{}\" of {}", base::printable(mailbox_.target_name), context_.account);
@@ -573,52 +577,24 @@ asio::awaitable<void> MailboxLoader::copy() {
 }
 
 // Beside the budget: few, and one at a time.
-MailboxLoader::Window MailboxLoader::one_message(const MessageRow& row, std::vector<imap::ReadMessage> body) {
+Window MailboxLoader::one_message(const MessageRow& row, std::vector<imap::ReadMessage> body) {
   Window window;
   window.rows.push_back(row);
   window.bodies = std::move(body);
   return window;
 }
 
-asio::awaitable<void> MailboxLoader::read_next(Window* window) {
-  *window = Window{};
-  if (context_.stopping() || all_read_) co_return;
-  const state::MailboxId id = mailbox_.id;
-  const auto validity = mailbox_.uid_validity;
-  const Uid after = after_;
-  const std::size_t most = context_.window_size.messages();
-  auto query = [id, validity, after, most](Db& db) {
-    return state::listed(db, id, validity, after, static_cast<int>(most));
-  };
-  auto next = co_await context_.store.run(std::move(query));
-  base::Octets octets = 0;
-  std::vector<Uid> uids;
-  for (auto& r : next) {
-    const bool large = r.size > imap::Limits{}.inline_literal;
-    if (!window->rows.empty() && (large || octets + r.size > WindowSize::kOctets)) break;
-    octets += r.size;
-    after_ = r.uid;
-    uids.push_back(r.uid);
-    window->rows.push_back(std::move(r));
-    if (large) co_return;  // alone, and streamed when its turn comes
-  }
-  all_read_ = uids.size() == next.size() && next.size() < most;
-  if (uids.empty()) co_return;
-  window->hold = co_await context_.in_flight.take(octets);
-  window->bodies = co_await context_.source.read(mailbox_, std::move(uids));
-}
-
 asio::awaitable<void> MailboxLoader::copy_listed() {
   Window window, next;
-  co_await read_next(&window);
+  co_await windows_->next(&window);
   while (!window.rows.empty()) {
     if (window.bodies.empty()) {
       co_await copy_large(std::move(window.rows.front()));
-      co_await read_next(&window);
+      co_await windows_->next(&window);
       continue;
     }
     // The next window is read from the source while this one goes to the target.
-    const auto ended = co_await base::run_both(process(std::move(window)), read_next(&next));
+    const auto ended = co_await base::run_both(process(std::move(window)), windows_->next(&next));
     if (ended.first) std::rethrow_exception(ended.first);
     if (ended.second) std::rethrow_exception(ended.second);
     window = std::move(next);

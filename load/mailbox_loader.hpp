@@ -27,6 +27,7 @@
 #include "load/body_source.hpp"
 #include "load/gate.hpp"
 #include "load/repair.hpp"
+#include "load/window_reader.hpp"
 #include "load/window_size.hpp"
 #include "state/store.hpp"
 
@@ -78,12 +79,15 @@ struct LoadContext {
   // Target mailboxes of the account that are being copied to, over any connection: what is there may be ours, and not
   // bound yet.
   std::set<std::string>& at_work;
+
+  WindowReader::From windows() const { return {store, source, window_size, in_flight, stopping}; }
 };
 
 class MailboxLoader {
  public:
-  // `selected`: what a SELECT of this run has said of it, some time ago.
-  MailboxLoader(LoadContext& context, state::MailboxRow mailbox, std::optional<imap::Opened> selected = {});
+  // `selected`: what a SELECT of this run has said of it, some time ago. `windows`: one that has begun to read.
+  MailboxLoader(LoadContext& context, state::MailboxRow mailbox, std::optional<imap::Opened> selected = {},
+                std::unique_ptr<WindowReader> windows = {});
 
   boost::asio::awaitable<void> open_and_look();
   // Messages whose APPEND may be on the wire and that were not found: a settle is owed before the verdict.
@@ -155,14 +159,7 @@ class MailboxLoader {
   bool set_aside(const state::MessageRow& row, imap::BodyFound found);
   boost::asio::awaitable<bool> left_out_by_policy(const state::MessageRow& row);
   boost::asio::awaitable<void> copy_listed();
-  // Messages of the source on their way through this process.
-  struct Window {
-    std::vector<state::MessageRow> rows;
-    std::vector<imap::ReadMessage> bodies;  // none: one large message, which is streamed
-    base::Budget::Hold hold;
-  };
   static Window one_message(const state::MessageRow& row, std::vector<imap::ReadMessage> body);
-  boost::asio::awaitable<void> read_next(Window* window);
   boost::asio::awaitable<void> process(Window window);
   boost::asio::awaitable<bool> settled_by_content(const state::MessageRow& row, const base::Fingerprint& print,
                                                   std::string_view octets);
@@ -201,6 +198,7 @@ class MailboxLoader {
   LoadContext& context_;
   state::MailboxRow mailbox_;
   std::optional<imap::Opened> selected_;
+  std::unique_ptr<WindowReader> windows_;
   bool alone_ = false;
   imap::Opened opened_;
   base::Uid u0_;           // a lower bound for every message sent from now on
@@ -219,8 +217,6 @@ class MailboxLoader {
   std::vector<state::Outcome> outcomes_;                   // of windows answered, to be committed with the next
   std::unordered_map<std::int64_t, base::Uid> bound_now_;  // target UIDs in outcomes_, by message row
   std::set<base::Uid> used_now_;
-  base::Uid after_;
-  bool all_read_ = false;  // nothing is listed beyond after_
   base::Uid highest_bound_;
   std::uint64_t bound_in_bracket_ = 0;
   std::set<std::int64_t> acked_now_;  // acknowledged in this run without a UID: counted once

@@ -315,13 +315,17 @@ asio::awaitable<bool> Migration::mailbox_survives(asio::awaitable<void> work, st
 
 // The mailboxes of one account that are copied, shared by its lanes.
 struct Migration::CopyWork {
-  const PlannedAccount* planned;
+  CopyWork(PlannedAccount* account, load::LoadCounters& counted, WindowGate asked)
+      : planned(account), counters(counted), gate(std::move(asked)) {}
+  PlannedAccount* planned;
   load::LoadCounters& counters;
   WindowGate gate;
   std::unordered_map<std::int64_t, const PlannedMailbox*> plans;
   std::vector<state::MailboxRow> rows;  // the largest first, so that none is left alone at the end
+  std::set<std::int64_t> in_doubt;      // mailboxes
   std::map<std::int64_t, std::unique_ptr<load::MailboxLoader>> loaders;  // that have looked already, in the first lane
   std::map<std::int64_t, imap::Opened> selected;
+  std::map<std::int64_t, std::unique_ptr<load::WindowReader>> ahead;  // of the first lane: it has begun to read
   std::set<std::int64_t> given_up;
   std::map<std::int64_t, std::uint64_t> pending;  // messages, once nothing is in doubt any more
   std::set<std::int64_t> taken;
@@ -334,7 +338,9 @@ struct Migration::CopyWork {
     return p == plans.end() ? nullptr : p->second;
   }
   bool is_free(const state::MailboxRow& m) const { return !taken.contains(m.id.value); }
-  bool may_be_helped(const state::MailboxRow& m) const { return is_free(m) && !loaders.contains(m.id.value); }
+  bool may_be_helped(const state::MailboxRow& m) const {
+    return is_free(m) && !loaders.contains(m.id.value) && !ahead.contains(m.id.value);
+  }
   // Messages; one of 40 KiB costs about as much as two of nothing.
   std::uint64_t may_be_helped_with() const {
     std::uint64_t messages = 0;
@@ -454,6 +460,9 @@ asio::awaitable<void> Migration::help_once(CopyWork* work) {
 
 asio::awaitable<void> Migration::copy_mailbox(Lane* lane, CopyWork* work, const state::MailboxRow* mailbox) {
   const auto& m = *mailbox;
+  // Whatever becomes of the mailbox, what was read of it ahead is not kept for longer.
+  std::unique_ptr<load::WindowReader> windows;
+  if (const auto begun = work->ahead.extract(m.id.value); !begun.empty()) windows = std::move(begun.mapped());
   const auto pending = work->pending.at(m.id.value);
   if (!m.present && pending > 0) {
     // Listed in the inventory, and no longer in LIST: this session's list is the second that lacks it.
@@ -481,57 +490,20 @@ asio::awaitable<void> Migration::copy_mailbox(Lane* lane, CopyWork* work, const 
   if (!looked) {
     const auto s = work->selected.find(m.id.value);
     const auto known = s == work->selected.end() ? std::nullopt : std::optional(s->second);
-    l = std::make_unique<load::MailboxLoader>(*lane->context, m, known);
+    l = std::make_unique<load::MailboxLoader>(*lane->context, m, known, std::move(windows));
   }
   co_await mailbox_survives(bring(l.get(), looked), m.id);
 }
 
-asio::awaitable<void> Migration::load_once(const PlannedAccount* as_planned) {
-  PlannedAccount mine = *as_planned;
-  PlannedAccount* planned = &mine;
-  Lane lane(
-      [this, address = planned->address] { return open_session(Side::source, address, imap::Access::read_only); });
-  const bool copies =
-      std::any_of(mine.mailboxes.begin(), mine.mailboxes.end(), [](const auto& m) { return m.to_move > 0; });
-  co_await open_lane(&lane, planned->address, copies);
-  helped_.erase(planned->address);  // not before: the server may count connections that were lost for a while yet
-  imap::Session* const target = lane.target.get();
-  if (mine.fate == Fate::create) co_await adapt_to_target(target, planned);
-  auto not_made = co_await create_mailboxes(target, planned);
-
-  auto query = [id = planned->id](Db& db) {
-    auto rows = state::mailboxes(db, id);
-    std::set<std::int64_t> in_doubt;
-    for (const auto& m : rows)
-      if (!state::in_doubt(db, m.id).empty()) in_doubt.insert(m.id.value);
-    return std::make_pair(std::move(rows), std::move(in_doubt));
-  };
-  const auto [rows, in_doubt] = co_await store_.run(std::move(query));
-  auto& running = progress_.running[planned->address];
-  running.messages = 0;
-  for (const auto& m : planned->mailboxes) running.messages += m.to_move;
-  CopyWork work{
-      planned, running.load, WindowGate(*this, planned->address), {}, rows, {}, {}, std::move(not_made), {}, {}, {},
-      {},      false};
-  for (const auto& m : planned->mailboxes) work.plans[m.map.id.value] = &m;
-  std::stable_sort(work.rows.begin(), work.rows.end(), [&](const auto& a, const auto& b) {
-    const auto size = [&](const auto& m) {
-      const auto* p = work.plan_of(m);
-      return p == nullptr ? 0 : p->octets;
-    };
-    return size(a) > size(b);
-  });
-  auto& given_up = work.given_up;
-  auto& loaders = work.loaders;
-  enter(&lane, &work);
-  auto& context = *lane.context;
-
-  // First what is in doubt, all of it, so that at most one settle is owed to the account.
+// What is in doubt, all of it, so that at most one settle is owed to the account.
+asio::awaitable<void> Migration::settle_doubts(Lane* lane, CopyWork* work) {
+  auto& given_up = work->given_up;
+  auto& loaders = work->loaders;
   base::Octets doubtful_octets = 0;
   std::size_t doubtful = 0;
-  for (const auto& m : rows) {
-    if (m.target_wire.empty() || given_up.contains(m.id.value) || !in_doubt.contains(m.id.value)) continue;
-    auto l = std::make_unique<load::MailboxLoader>(context, m);
+  for (const auto& m : work->rows) {
+    if (m.target_wire.empty() || given_up.contains(m.id.value) || !work->in_doubt.contains(m.id.value)) continue;
+    auto l = std::make_unique<load::MailboxLoader>(*lane->context, m);
     if (!co_await mailbox_survives(l->open_and_look(), m.id)) {
       given_up.insert(m.id.value);
       continue;
@@ -546,15 +518,15 @@ asio::awaitable<void> Migration::load_once(const PlannedAccount* as_planned) {
                                   std::chrono::milliseconds(doubtful_octets / (1024 * 1024) * 1000)});
     event("settle",
           fmt::format("{} of {} may still be on the way to the target: waiting {} before the verdict",
-                      base::plural(doubtful, "message"), planned->address, base::human_duration(settle)),
-          planned->id, std::nullopt);
+                      base::plural(doubtful, "message"), work->planned->address, base::human_duration(settle)),
+          work->planned->id, std::nullopt);
     for (int round = 0; round < 5; ++round) {
       {
-        const Waiting shown(progress_, planned->address, "to be sure what the target has stored",
+        const Waiting shown(progress_, work->planned->address, "to be sure what the target has stored",
                             clock_.now() + settle);
         co_await sleep_unless_stopped(settle);
       }
-      co_await fence(planned);
+      co_await fence(work->planned);
       bool more = false;
       for (auto& [id, l] : loaders) {
         if (!l || l->in_doubt() == 0) continue;
@@ -575,27 +547,91 @@ asio::awaitable<void> Migration::load_once(const PlannedAccount* as_planned) {
     given_up.insert(id);
     l.reset();
   }
+}
 
-  auto count = [&rows](Db& db) {
+// All that the target must do before messages are sent to it.
+asio::awaitable<void> Migration::prepare(Lane* lane, CopyWork* work) {
+  imap::Session* const target = lane->target.get();
+  if (work->planned->fate == Fate::create) co_await adapt_to_target(target, work->planned);
+  work->given_up = co_await create_mailboxes(target, work->planned);
+  auto names = [id = work->planned->id](Db& db) {
+    std::map<std::int64_t, std::string> wires;
+    for (auto& m : state::mailboxes(db, id)) wires[m.id.value] = std::move(m.target_wire);
+    return wires;
+  };
+  auto wires = co_await store_.run(std::move(names));  // the target may have taken others than were asked for
+  for (auto& m : work->rows) m.target_wire = wires[m.id.value];
+  co_await settle_doubts(lane, work);
+
+  auto count = [work](Db& db) {
     std::map<std::int64_t, std::uint64_t> pending;
-    for (const auto& m : rows) pending[m.id.value] = state::pending(db, m.id);
+    for (const auto& m : work->rows) pending[m.id.value] = state::pending(db, m.id);
     return pending;
   };
-  work.pending = co_await store_.run(std::move(count));
+  work->pending = co_await store_.run(std::move(count));
 
   // What the target has of each, in one round trip; a mailbox with nothing new need not be selected again.
-  std::vector<std::string> names;
+  std::vector<std::string> to_open;
   std::vector<state::MailboxId> ids;
-  for (const auto& m : rows) {
-    if (!target->pipelines() || m.target_wire.empty() || given_up.contains(m.id.value) ||
-        loaders.contains(m.id.value) || work.pending[m.id.value] == 0)
+  for (const auto& m : work->rows) {
+    if (!target->pipelines() || m.target_wire.empty() || work->given_up.contains(m.id.value) ||
+        work->loaders.contains(m.id.value) || work->pending[m.id.value] == 0)
       continue;
-    names.push_back(m.target_wire);
+    to_open.push_back(m.target_wire);
     ids.push_back(m.id);
   }
-  const auto opened = co_await target->select_each(std::move(names));
+  const auto opened = co_await target->select_each(std::move(to_open));
   for (std::size_t i = 0; i < opened.size(); ++i)
-    if (opened[i]) work.selected[ids[i].value] = *opened[i];
+    if (opened[i]) work->selected[ids[i].value] = *opened[i];
+}
+
+// The first bodies of the account, while the target makes its mailboxes. One window: who holds a part of the budget and
+// waits for more could wait for ever. Nothing where messages are in doubt: some may be listed again.
+asio::awaitable<void> Migration::read_ahead(Lane* lane, CopyWork* work) {
+  if (!work->in_doubt.empty()) co_return;
+  for (const auto& m : work->rows) {
+    const auto* p = work->plan_of(m);
+    if (!m.present || p == nullptr || p->to_move == 0) continue;
+    auto& begun = work->ahead[m.id.value];
+    begun = std::make_unique<load::WindowReader>(lane->context->windows(), m);
+    co_await begun->read_ahead();
+    co_return;
+  }
+}
+
+asio::awaitable<void> Migration::load_once(const PlannedAccount* as_planned) {
+  PlannedAccount planned = *as_planned;
+  Lane lane([this, address = planned.address] { return open_session(Side::source, address, imap::Access::read_only); });
+  const bool copies =
+      std::any_of(planned.mailboxes.begin(), planned.mailboxes.end(), [](const auto& m) { return m.to_move > 0; });
+  co_await open_lane(&lane, planned.address, copies);
+  helped_.erase(planned.address);  // not before: the server may count connections that were lost for a while yet
+  auto query = [id = planned.id](Db& db) {
+    auto rows = state::mailboxes(db, id);
+    std::set<std::int64_t> in_doubt;
+    for (const auto& m : rows)
+      if (!state::in_doubt(db, m.id).empty()) in_doubt.insert(m.id.value);
+    return std::make_pair(std::move(rows), std::move(in_doubt));
+  };
+  auto [rows, in_doubt] = co_await store_.run(std::move(query));
+  auto& running = progress_.running[planned.address];
+  running.messages = 0;
+  for (const auto& m : planned.mailboxes) running.messages += m.to_move;
+  CopyWork work(&planned, running.load, WindowGate(*this, planned.address));
+  work.rows = std::move(rows);
+  work.in_doubt = std::move(in_doubt);
+  for (const auto& m : planned.mailboxes) work.plans[m.map.id.value] = &m;
+  std::stable_sort(work.rows.begin(), work.rows.end(), [&](const auto& a, const auto& b) {
+    const auto size = [&](const auto& m) {
+      const auto* p = work.plan_of(m);
+      return p == nullptr ? 0 : p->octets;
+    };
+    return size(a) > size(b);
+  });
+  enter(&lane, &work);
+  const auto ended = co_await base::run_both(prepare(&lane, &work), read_ahead(&lane, &work));
+  if (ended.first) std::rethrow_exception(ended.first);
+  if (ended.second) std::rethrow_exception(ended.second);
   std::vector<asio::awaitable<void>> lanes;
   lanes.push_back(copy_in(&lane, &work));
   for (int i = 0; i < kMostHelpers; ++i) lanes.push_back(help(&work));

@@ -189,6 +189,9 @@ class Migration {
   struct Lane;
   boost::asio::awaitable<void> open_lane(Lane* lane, std::string address, bool with_source);
   void enter(Lane* lane, CopyWork* work);
+  boost::asio::awaitable<void> prepare(Lane* lane, CopyWork* work);
+  boost::asio::awaitable<void> settle_doubts(Lane* lane, CopyWork* work);
+  boost::asio::awaitable<void> read_ahead(Lane* lane, CopyWork* work);
   boost::asio::awaitable<void> copy_in(Lane* lane, CopyWork* work);
   boost::asio::awaitable<void> help(CopyWork* work);
   boost::asio::awaitable<void> help_once(CopyWork* work);

@@ -43,7 +43,7 @@ MUTANTS = {
                                                      "  if (meanwhile) co_await meanwhile();\n  auto session = co_await open_session(Side::source, account.address, imap::Access::read_only);\n  auto beside",
                                                      "test_load", "Contract.WrongPassword*"),
     "the target's first words forgotten": ("pipeline/plan_stage.cpp", "  look->failed = std::move(failed);\n", "", "test_load", "Contract.RefusedByTheTargetDuring*"),
-    "the end of a window taken for the mailbox's": (LOADER, "all_read_ = uids.size() == next.size() && next.size() < most;", "all_read_ = next.size() < most;",
+    "the end of a window taken for the mailbox's": ("load/window_reader.cpp", "all_read_ = uids.size() == next.size() && next.size() < most;", "all_read_ = next.size() < most;",
                                                     "test_load", "Contract.Large*:Contract.*Window*"),
     "refused help asked for again": (STAGE, "    not_helped_.insert(address);\n    if (base", "    if (base", "test_load", "Contract.HelpThatIsRefused*"),
     "refused help taken for a wrong password": ("pipeline/connect.cpp", "if (helped_.contains(address)) {", "if (false) {", "test_load", "Contract.HelpThatIsRefused*"),
