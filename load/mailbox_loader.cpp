@@ -52,19 +52,23 @@ std::set<Rule> kinds_of(std::string_view octets) {
   return out;
 }
 
-// RFC 4315: "APPENDUID validity uid-set", of exactly `count` UIDs in ascending order.
-std::optional<std::vector<Uid>> append_uids(const imap::Answer& answer, base::UidValidity validity, std::size_t count) {
+// RFC 4315: "APPENDUID validity uid-set", of exactly `count` UIDs in ascending order. A validity that is not known yet
+// is learnt from it.
+std::optional<std::vector<Uid>> append_uids(const imap::Answer& answer, base::UidValidity* validity,
+                                            std::size_t count) {
   if (answer.tagged.code.name != "APPENDUID") return std::nullopt;
   const auto words = base::split(answer.tagged.code.arguments, ' ');
   if (words.size() != 2) return std::nullopt;
   const auto v = imap::parse_number(words[0]);
   const auto set = imap::UidSet::parse(words[1]);
-  if (!v || *v != validity.value || !set || set->count() != count) return std::nullopt;
+  if (!v || *v == 0 || *v > UINT32_MAX || (*validity && *v != validity->value) || !set || set->count() != count)
+    return std::nullopt;
   std::vector<Uid> out;
   for (const auto& r : set->ranges())
     for (std::uint64_t u = r.first.value; u <= r.last.value; ++u) out.emplace_back(static_cast<std::uint32_t>(u));
   if (std::adjacent_find(out.begin(), out.end(), std::greater_equal<>()) != out.end())
     return std::nullopt;  // strictly ascending
+  *validity = base::UidValidity(static_cast<std::uint32_t>(*v));
   return out;
 }
 
@@ -144,6 +148,7 @@ asio::awaitable<void> MailboxLoader::take(imap::Opened opened) {
              "sent to it in this run; run again to reconcile.",
              where())});
   opened_ = std::move(opened);
+  if (std::exchange(unopened_, false)) co_await meet();
   if (opened_.uid_validity != mailbox_.target_validity) co_return;
   const state::MailboxId id = mailbox_.id;
   // A UID at or above UIDNEXT names nothing: a server that lied about it (APPENDUID) is found out by content.
@@ -167,7 +172,9 @@ bool MailboxLoader::nothing_new() const {
 asio::awaitable<void> MailboxLoader::open_and_look() {
   std::optional<Alone> session;
   if (nothing_new()) {
-    co_await take(*selected_);
+    unopened_ = !selected_->uid_validity;
+    if (unopened_) opened_ = *selected_;
+    else co_await take(*selected_);
   } else {
     auto mine = co_await alone();
     session.emplace(std::move(mine));
@@ -194,16 +201,40 @@ asio::awaitable<void> MailboxLoader::open_and_look() {
   if (first || changed) {
     mailbox_.target_validity = opened_.uid_validity;
     mailbox_.low_water = Uid(1);
-    mailbox_.first_u0 = opened_.uid_next;
-    const state::TargetSettled settled{mailbox_.target_validity, mailbox_.low_water, mailbox_.first_u0};
-    auto save = [id, settled](Db& db) { state::set_target_settled(db, id, settled); };
-    co_await context_.store.run_in_order(std::move(save));
+    // Of a mailbox that we made, and lost sight of before its UIDVALIDITY was known, all is from after that.
+    if (changed || !mailbox_.first_u0) mailbox_.first_u0 = opened_.uid_next;
+    co_await meet();
   }
   u0_ = opened_.uid_next;
   unseen_from_ = mailbox_.low_water;
   co_await look(context_.target, Completeness::as_it_is);
   co_await remember_gap();
   co_await bind_in_doubt();
+}
+
+// Recorded before anything that was learnt in it.
+asio::awaitable<void> MailboxLoader::meet() {
+  mailbox_.target_validity = opened_.uid_validity;
+  const state::TargetSettled settled{mailbox_.target_validity, mailbox_.low_water, mailbox_.first_u0};
+  auto save = [id = mailbox_.id, settled](Db& db) { state::set_target_settled(db, id, settled); };
+  co_await context_.store.run_in_order(std::move(save));
+}
+
+// A mailbox that we made is sent to unopened as long as each answer shows that nothing is in it but what we sent.
+asio::awaitable<void> MailboxLoader::open_unless_ours() {
+  if (!unopened_ || seamless()) co_return;
+  co_await flush();
+  const auto session = co_await alone();
+  co_await reopen();
+  co_await look(context_.target, Completeness::as_it_is);
+  co_await bind_in_doubt();
+}
+
+// Everything in [u0, highest] is ours, one UID each: nothing else can be there, and no look is needed.
+bool MailboxLoader::seamless() const {
+  return !acked_ && !resent_ &&
+         (bound_in_bracket_ == 0 ||
+          (highest_bound_ >= u0_ && highest_bound_.value - u0_.value + 1 == bound_in_bracket_));
 }
 
 // Among the last UIDs below the UIDNEXT of the first meeting one is not shown: deleted, or fresh and late to show. No
@@ -653,13 +684,7 @@ MailboxLoader::Sendable MailboxLoader::sendable(const std::string& flags) const 
   for (auto& f : flag_list(flags)) {
     const bool deleted = base::iequals(f, "\\Deleted");
     bool keep = imap::is_flag(f) && !(deleted && context_.options.deleted == DeletedPolicy::unmark);
-    if (keep && opened_.permanent_flags) {
-      const auto& p = *opened_.permanent_flags;
-      const auto listed = [&](const std::string& x) {
-        return std::any_of(p.begin(), p.end(), [&](const auto& y) { return base::iequals(x, y); });
-      };
-      keep = listed(f) || (!is_system(f) && listed("\\*"));
-    }
+    keep = keep && opened_.keeps(f);
     (keep ? out.kept : out.left_out).push_back(f);
   }
   return out;
@@ -809,6 +834,7 @@ asio::awaitable<void> MailboxLoader::send_window(std::vector<Outgoing> items) {
   for (const auto& o : items) octets += o.octets.size();
   const bool may = co_await may_send(octets);
   if (!may) co_return;
+  co_await open_unless_ours();
   std::vector<state::Intent> intents;
   std::vector<imap::AppendItem> append;
   for (const auto& o : items) {
@@ -817,11 +843,10 @@ asio::awaitable<void> MailboxLoader::send_window(std::vector<Outgoing> items) {
     append.push_back({o.flags, o.date ? imap::format_date_time(*o.date) : std::string(), o.octets});
   }
   {
-    auto outcomes = std::exchange(outcomes_, {});
+    auto outcomes = co_await take_outcomes();
     const auto validity = opened_.uid_validity;
     auto commit = [outcomes, intents, validity](Db& db) { state::commit_window(db, validity, outcomes, intents); };
     co_await context_.store.run(std::move(commit));
-    bound_now_.clear();
   }
   ++context_.counters.windows;
   const bool multi = items.size() > 1 && context_.target.has("MULTIAPPEND");
@@ -883,7 +908,7 @@ asio::awaitable<void> MailboxLoader::send_window(std::vector<Outgoing> items) {
 
 // A tagged OK for these messages: bound where the UIDs are credible, else acked (I2, I3).
 void MailboxLoader::take_answer(const imap::Answer& answer, std::vector<Outgoing*> items) {
-  const auto uids = append_uids(answer, opened_.uid_validity, items.size());
+  const auto uids = append_uids(answer, &opened_.uid_validity, items.size());
   bool credible = uids.has_value();
   if (uids)
     for (const auto u : *uids) credible = credible && u >= u0_ && !used_now_.contains(u) && !seen_uids_.contains(u);
@@ -1055,11 +1080,10 @@ class MailboxLoader::LargeAppend final : public imap::BodyReceiver {
     state::Intent intent{item_.row.id,           loader_.u0_, octets, std::nullopt, {}, std::nullopt, item_.date,
                          repairs(item_.applied), item_.notes};
     std::vector<state::Intent> intents(1, std::move(intent));
-    auto outcomes = std::exchange(loader_.outcomes_, {});
+    auto outcomes = co_await loader_.take_outcomes();
     const auto validity = loader_.opened_.uid_validity;
     auto commit = [outcomes, intents, validity](Db& db) { state::commit_window(db, validity, outcomes, intents); };
     co_await loader_.context_.store.run(std::move(commit));
-    loader_.bound_now_.clear();
     started = true;
     const imap::AppendItem append{item_.flags, item_.date ? imap::format_date_time(*item_.date) : std::string(), {}};
     refusal = co_await loader_.context_.target.append_begin(loader_.mailbox_.target_wire, append, octets);
@@ -1107,6 +1131,7 @@ class ToFile final : public imap::BodyReceiver {
 
 asio::awaitable<void> MailboxLoader::copy_large(MessageRow row) {
   const auto session = co_await alone();
+  co_await open_unless_ours();
   if (co_await left_out_by_policy(row)) co_return;
   // Read twice only where something depends on it: a copy may be there already, or the date must come from the header.
   std::string header;
@@ -1256,14 +1281,20 @@ asio::awaitable<void> MailboxLoader::quarantine_large(MessageRow row, std::strin
   ++context_.counters.settled;
 }
 
+// Results of the windows before, for a commit. UIDs without their UIDVALIDITY would be worth nothing.
+asio::awaitable<std::vector<Outcome>> MailboxLoader::take_outcomes() {
+  if (unopened_ && opened_.uid_validity && !mailbox_.target_validity) co_await meet();
+  bound_now_.clear();
+  co_return std::exchange(outcomes_, {});
+}
+
 asio::awaitable<void> MailboxLoader::flush(Synced synced) {
   if (outcomes_.empty()) co_return;
-  auto outcomes = std::exchange(outcomes_, {});
+  auto outcomes = co_await take_outcomes();
   const auto validity = opened_.uid_validity;
   auto commit = [outcomes, validity](Db& db) { state::commit_window(db, validity, outcomes, {}); };
   if (synced == Synced::now) co_await context_.store.run(std::move(commit));
   else co_await context_.store.run_in_order(std::move(commit));
-  bound_now_.clear();
 }
 
 // Copies of ours beyond those that are bound: a session that was given up may have finished its APPEND after we looked.
@@ -1331,17 +1362,14 @@ asio::awaitable<void> MailboxLoader::finish() {
   const state::MailboxId id = mailbox_.id;
   const auto left = [id](Db& db) { return std::make_pair(!state::in_doubt(db, id).empty(), state::pending(db, id)); };
   auto [doubt, pending] = co_await context_.store.run(left);
-  // Everything in [u0, highest] is ours, one UID each: nothing else can be there, and no look is needed.
-  const bool seamless =
-      !doubt && !acked_ && !resent_ &&
-      (bound_in_bracket_ == 0 || (highest_bound_ >= u0_ && highest_bound_.value - u0_.value + 1 == bound_in_bracket_));
+  const bool no_look = !doubt && seamless();
   Uid settled_below = bound_in_bracket_ == 0 ? u0_ : Uid(std::max(u0_.value, highest_bound_.value + 1));
   std::optional<Alone> session;
-  if (!seamless || untaken_ > 0) {
+  if (!no_look || untaken_ > 0) {
     auto mine = co_await alone();
     session.emplace(std::move(mine));
   }
-  if (!seamless) {
+  if (!no_look) {
     co_await reopen();
     co_await look(context_.target, Completeness::as_it_is);
     co_await bind_in_doubt();
@@ -1384,11 +1412,7 @@ asio::awaitable<void> MailboxLoader::bring_flags() {
       std::vector<std::string> out;
       for (const auto& f : a) {
         const bool deleted = base::iequals(f, "\\Deleted") && context_.options.deleted != DeletedPolicy::keep;
-        const bool allowed =
-            imap::is_flag(f) && !deleted &&
-            (!opened_.permanent_flags ||
-             std::any_of(opened_.permanent_flags->begin(), opened_.permanent_flags->end(),
-                         [&](const auto& p) { return base::iequals(p, f) || (p == "\\*" && !is_system(f)); }));
+        const bool allowed = imap::is_flag(f) && !deleted && opened_.keeps(f);
         if (allowed && std::find(b.begin(), b.end(), f) == b.end()) out.push_back(f);
       }
       return out;

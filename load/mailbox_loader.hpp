@@ -85,7 +85,8 @@ struct LoadContext {
 
 class MailboxLoader {
  public:
-  // `selected`: what a SELECT of this run has said of it, some time ago. `windows`: one that has begun to read.
+  // `selected`: what a SELECT of this run has said of it, some time ago; without UIDVALIDITY: we have just made it, so
+  // it is empty, and it has not been selected. `windows`: one that has begun to read.
   MailboxLoader(LoadContext& context, state::MailboxRow mailbox, std::optional<imap::Opened> selected = {},
                 std::unique_ptr<WindowReader> windows = {});
 
@@ -143,6 +144,9 @@ class MailboxLoader {
   boost::asio::awaitable<void> reopen();
   boost::asio::awaitable<void> take(imap::Opened opened);
   bool nothing_new() const;
+  boost::asio::awaitable<void> meet();
+  boost::asio::awaitable<void> open_unless_ours();
+  bool seamless() const;
   enum class Completeness : std::uint8_t { as_it_is, strict };
   boost::asio::awaitable<void> look(imap::Session& session, Completeness completeness);
   boost::asio::awaitable<void> remember_gap();
@@ -186,6 +190,7 @@ class MailboxLoader {
                                           std::string_view octets);
   boost::asio::awaitable<void> quarantine_large(state::MessageRow row, std::string reason, std::string words);
   enum class Synced : std::uint8_t { with_the_next, now };
+  boost::asio::awaitable<std::vector<state::Outcome>> take_outcomes();
   boost::asio::awaitable<void> flush(Synced synced = Synced::with_the_next);
   boost::asio::awaitable<void> sweep();
   boost::asio::awaitable<void> find_elsewhere(std::vector<state::MessageRow> lost);
@@ -200,6 +205,7 @@ class MailboxLoader {
   std::optional<imap::Opened> selected_;
   std::unique_ptr<WindowReader> windows_;
   bool alone_ = false;
+  bool unopened_ = false;  // made by us: what opened_ says is what must be so, and a UIDVALIDITY that APPENDUID told
   imap::Opened opened_;
   base::Uid u0_;           // a lower bound for every message sent from now on
   base::Uid unseen_from_;  // every UID below is bound, or has been read

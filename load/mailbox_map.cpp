@@ -127,12 +127,12 @@ std::vector<MappedMailbox> map_mailboxes(const std::vector<state::MailboxRow>& s
   std::map<std::string, std::string> taken;
   // First those with a recorded target (an earlier plan: never changed), then the rest in order.
   for (const auto& m : source)
-    if (!m.target_wire.empty() && m.target_validity) taken.emplace(base::lower(m.target_name), m.name);
+    if (!m.target_wire.empty() && m.met()) taken.emplace(base::lower(m.target_name), m.name);
 
   const auto use_of = uses(source, source_prefix, rules);
   const auto place = [&](const state::MailboxRow& m) {
     MappedMailbox to{m.id, m.name, {}, {}, false, {}};
-    if (!m.target_wire.empty() && m.target_validity) {
+    if (!m.target_wire.empty() && m.met()) {
       to.wire = m.target_wire;
       to.name = m.target_name;
       to.exists = existing.contains(key(m.target_name));

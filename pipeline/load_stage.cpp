@@ -182,13 +182,11 @@ asio::awaitable<bool> Migration::made_below(imap::Session* target, const Planned
   co_return true;
 }
 
-// Those that are not there and could not be made: opening them would only hide why.
-asio::awaitable<std::set<std::int64_t>> Migration::create_mailboxes(imap::Session* target,
-                                                                    const PlannedAccount* planned) {
-  std::set<std::int64_t> not_made;
+asio::awaitable<Migration::Made> Migration::create_mailboxes(imap::Session* target, const PlannedAccount* planned) {
+  Made out;
   const bool any = std::any_of(planned->mailboxes.begin(), planned->mailboxes.end(),
                                [](const auto& m) { return m.create || m.subscribe; });
-  if (!any) co_return not_made;
+  if (!any) co_return out;
   std::set<std::string> there;
   const auto listing = co_await target->listing();
   for (const auto& i : listing.mailboxes)
@@ -207,13 +205,14 @@ asio::awaitable<std::set<std::int64_t>> Migration::create_mailboxes(imap::Sessio
     std::string wire = m.map.wire;
     if (const auto a = answers.find(wire); a != answers.end()) {
       error = co_await made(target, planned, m.map, a->second);
+      if (a->second.ok()) out.made.insert(m.map.id.value);
       // A target that takes no new mailboxes at the top may take them below another.
       if (!error.empty()) {
         const bool moved = co_await made_below(target, planned, m.map, there, &wire);
         if (moved) error.clear();
       }
     }
-    if (!error.empty()) not_made.insert(m.map.id.value);
+    if (!error.empty()) out.not_made.insert(m.map.id.value);
     if (error.empty() && m.subscribe && !listing.subscribed.contains(wire)) {
       to_subscribe.push_back(wire);
       subscribing.push_back(errors.size());
@@ -234,7 +233,7 @@ asio::awaitable<std::set<std::int64_t>> Migration::create_mailboxes(imap::Sessio
     t.commit();
   };
   co_await store_.run_in_order(std::move(save));
-  co_return not_made;
+  co_return out;
 }
 
 // Quiet hours and the limit of octets a second, for one account.
@@ -553,7 +552,8 @@ asio::awaitable<void> Migration::settle_doubts(Lane* lane, CopyWork* work) {
 asio::awaitable<void> Migration::prepare(Lane* lane, CopyWork* work) {
   imap::Session* const target = lane->target.get();
   if (work->planned->fate == Fate::create) co_await adapt_to_target(target, work->planned);
-  work->given_up = co_await create_mailboxes(target, work->planned);
+  auto ready = co_await create_mailboxes(target, work->planned);
+  work->given_up = std::move(ready.not_made);
   auto names = [id = work->planned->id](Db& db) {
     std::map<std::int64_t, std::string> wires;
     for (auto& m : state::mailboxes(db, id)) wires[m.id.value] = std::move(m.target_wire);
@@ -571,18 +571,41 @@ asio::awaitable<void> Migration::prepare(Lane* lane, CopyWork* work) {
   work->pending = co_await store_.run(std::move(count));
 
   // What the target has of each, in one round trip; a mailbox with nothing new need not be selected again.
-  std::vector<std::string> to_open;
-  std::vector<state::MailboxId> ids;
+  if (!target->pipelines()) co_return;
+  std::vector<const state::MailboxRow*> now, unless_like_it;
   for (const auto& m : work->rows) {
-    if (!target->pipelines() || m.target_wire.empty() || work->given_up.contains(m.id.value) ||
-        work->loaders.contains(m.id.value) || work->pending[m.id.value] == 0)
+    if (m.target_wire.empty() || work->given_up.contains(m.id.value) || work->loaders.contains(m.id.value) ||
+        work->pending[m.id.value] == 0)
       continue;
-    to_open.push_back(m.target_wire);
-    ids.push_back(m.id);
+    const bool empty = ready.made.contains(m.id.value) && !m.target_validity && target->has("UIDPLUS") &&
+                       settings_.target_kind != TargetKind::kerio;
+    (empty ? unless_like_it : now).push_back(&m);
   }
-  const auto opened = co_await target->select_each(std::move(to_open));
+  if (now.empty() && !unless_like_it.empty()) {
+    now.push_back(unless_like_it.back());
+    unless_like_it.pop_back();
+  }
+  co_await select_on_target(target, work, now);
+  // Those that we have just made are empty, and an APPENDUID tells their UIDVALIDITY. They are not selected if they can
+  // be expected to take the flags that another one takes, whatever they are.
+  const bool any = std::any_of(now.begin(), now.end(), [&](const auto* m) {
+    const auto s = work->selected.find(m->id.value);
+    return s != work->selected.end() && s->second.keeps_every_flag() && !s->second.uid_not_sticky;
+  });
+  imap::Opened as_made;
+  as_made.uid_next = base::Uid(1);
+  if (!any) co_await select_on_target(target, work, unless_like_it);
+  else
+    for (const auto* m : unless_like_it) work->selected[m->id.value] = as_made;
+}
+
+asio::awaitable<void> Migration::select_on_target(imap::Session* target, CopyWork* work,
+                                                  std::vector<const state::MailboxRow*> mailboxes) {
+  std::vector<std::string> names;
+  for (const auto* m : mailboxes) names.push_back(m->target_wire);
+  const auto opened = co_await target->select_each(std::move(names));
   for (std::size_t i = 0; i < opened.size(); ++i)
-    if (opened[i]) work->selected[ids[i].value] = *opened[i];
+    if (opened[i]) work->selected[mailboxes[i]->id.value] = *opened[i];
 }
 
 // The first bodies of the account, while the target makes its mailboxes. One window: who holds a part of the budget and

@@ -191,6 +191,8 @@ class Migration {
   void enter(Lane* lane, CopyWork* work);
   boost::asio::awaitable<void> prepare(Lane* lane, CopyWork* work);
   boost::asio::awaitable<void> settle_doubts(Lane* lane, CopyWork* work);
+  boost::asio::awaitable<void> select_on_target(imap::Session* target, CopyWork* work,
+                                                std::vector<const state::MailboxRow*> mailboxes);
   boost::asio::awaitable<void> read_ahead(Lane* lane, CopyWork* work);
   boost::asio::awaitable<void> copy_in(Lane* lane, CopyWork* work);
   boost::asio::awaitable<void> help(CopyWork* work);
@@ -210,7 +212,11 @@ class Migration {
                                               state::MailboxRow mailbox, imap::Session* source, imap::Session* target,
                                               EvidenceOfAccount* evidence);
   boost::asio::awaitable<bool> mailbox_survives(boost::asio::awaitable<void> work, state::MailboxId mailbox);
-  boost::asio::awaitable<std::set<std::int64_t>> create_mailboxes(imap::Session* target, const PlannedAccount* planned);
+  struct Made {
+    std::set<std::int64_t> made;      // by this session
+    std::set<std::int64_t> not_made;  // not there, and refused: opening them would only hide why
+  };
+  boost::asio::awaitable<Made> create_mailboxes(imap::Session* target, const PlannedAccount* planned);
   boost::asio::awaitable<std::string> made(imap::Session* target, const PlannedAccount* planned,
                                            load::MappedMailbox mailbox, imap::Answer answer);
   boost::asio::awaitable<bool> made_below(imap::Session* target, const PlannedAccount* planned,

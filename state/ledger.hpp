@@ -120,8 +120,10 @@ struct MailboxRow {
   base::ModSeq modseq;
   std::string target_wire, target_name;  // empty: not planned yet
   std::string asked_name;                // the target's name by plan, where the target then took another
-  base::UidValidity target_validity;
+  base::UidValidity target_validity;     // 0: not known yet
   base::Uid low_water, first_u0;
+  // Messages may have been sent to it: its name on the target stays what it is.
+  bool met() const { return target_validity || first_u0; }
 };
 std::vector<MailboxRow> mailboxes(Db& db, AccountId account);
 

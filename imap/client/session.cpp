@@ -16,6 +16,17 @@ using base::Exit;
 using base::Remedy;
 using base::Scope;
 
+bool Opened::keeps(std::string_view flag) const {
+  return !permanent_flags || std::any_of(permanent_flags->begin(), permanent_flags->end(), [&](const auto& listed) {
+    return base::iequals(listed, flag) || (listed == "\\*" && !flag.starts_with('\\'));
+  });
+}
+
+bool Opened::keeps_every_flag() const {
+  const auto flags = {"\\Answered", "\\Flagged", "\\Deleted", "\\Seen", "\\Draft", "any-other"};
+  return std::all_of(flags.begin(), flags.end(), [this](const char* f) { return keeps(f); });
+}
+
 namespace {
 
 class Ignore final : public Sink {

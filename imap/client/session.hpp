@@ -52,6 +52,9 @@ struct Opened {
   base::ModSeq highest_modseq;
   std::optional<std::vector<std::string>> permanent_flags;  // nothing: the server did not say, all may be kept
   bool uid_not_sticky = false;
+  // A message appended here keeps the flag, as far as the server says.
+  bool keeps(std::string_view flag) const;
+  bool keeps_every_flag() const;
 };
 
 // Untagged responses of one command. full() asks for a pause in which drain() may wait for something, such as the
