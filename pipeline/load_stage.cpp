@@ -577,8 +577,8 @@ asio::awaitable<void> Migration::prepare(Lane* lane, CopyWork* work) {
     if (m.target_wire.empty() || work->given_up.contains(m.id.value) || work->loaders.contains(m.id.value) ||
         work->pending[m.id.value] == 0)
       continue;
-    const bool empty = ready.made.contains(m.id.value) && !m.target_validity && target->has("UIDPLUS") &&
-                       settings_.target_kind != TargetKind::kerio;
+    const bool empty =
+        ready.made.contains(m.id.value) && target->has("UIDPLUS") && settings_.target_kind != TargetKind::kerio;
     (empty ? unless_like_it : now).push_back(&m);
   }
   if (now.empty() && !unless_like_it.empty()) {

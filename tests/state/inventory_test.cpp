@@ -42,6 +42,17 @@ class Inventory : public ::testing::Test {
   MailboxId box_;
 };
 
+TEST_F(Inventory, ATargetThatMayHaveBeenSentToKeepsItsName) {
+  set_targets(db(), {{box_, "Old", "Old"}});
+  set_targets(db(), {{box_, "New", "New"}});
+  EXPECT_EQ(mailboxes(db(), accounts(db()).front().id).front().target_name, "New");
+  set_target_settled(db(), box_, {UidValidity(), Uid(1), Uid(1)});  // made, and its UIDVALIDITY not known yet
+  set_targets(db(), {{box_, "Other", "Other"}});
+  set_target_name(db(), {box_, "Other", "Other"}, "New");
+  EXPECT_EQ(mailboxes(db(), accounts(db()).front().id).front().target_name, "New");
+  EXPECT_TRUE(mailboxes(db(), accounts(db()).front().id).front().met());
+}
+
 TEST_F(Inventory, UidValidityThatComesBackTakesBackWhatItsLossHadEnded) {
   add_inventory(db(), box_, UidValidity(1), {true, {}, {}});
   list(1, 1, 10);

@@ -288,7 +288,7 @@ class ModelConnection final : public imap::Transport {
       say(tag + " OK done");
     } else if (verb == "LIST" || verb == "LSUB") {
       for (const auto& [name, m] : s_.users[user_])
-        if (verb == "LIST" || m.subscribed)
+        if (verb == "LIST" ? !s_.quirks.unlisted.contains(name) : m.subscribed)
           say("* " + verb + " (" + m.attributes + ") " + quoted(s_.quirks.delimiter) + " " + quoted(name));
       say(tag + " OK done");
     } else if (verb == "STATUS") {
@@ -321,7 +321,8 @@ class ModelConnection final : public imap::Transport {
       say("* OK [UIDNEXT " + std::to_string(m->uid_next) + "] next");
       say(tag + " OK done");
     } else if (verb == "CREATE") {
-      if (s_.users[user_].contains(arg(0))) say(tag + " NO [ALREADYEXISTS] is there");
+      if (s_.quirks.unlisted.erase(arg(0)) > 0) say(tag + " OK done");
+      else if (s_.users[user_].contains(arg(0))) say(tag + " NO [ALREADYEXISTS] is there");
       else {
         s_.users[user_][arg(0)].uid_validity = next_validity_++;
         say(tag + " OK done");

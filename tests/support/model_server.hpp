@@ -82,6 +82,7 @@ struct Quirks {
   bool echoes_refused_login = false;
   bool merges_equal = false;  // keeps one of several equal messages in a mailbox, and gives its UID for all of them
   bool short_lists = false;   // UID FETCH 1:n leaves out the last under OK
+  std::set<std::string> unlisted;  // mailboxes that LIST leaves out, and CREATE says OK to although they are there
 };
 
 // What befalls an APPEND.
