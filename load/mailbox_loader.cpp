@@ -765,6 +765,7 @@ std::string MailboxLoader::limit_words() const {
 
 asio::awaitable<void> MailboxLoader::process(Window window) {
   const auto hold = std::move(window.hold);  // until all of it has been answered for
+  co_await open_unless_ours();
   std::vector<Outgoing> items;
   for (std::size_t i = 0; i < window.rows.size(); ++i) {
     auto& row = window.rows[i];
@@ -834,7 +835,6 @@ asio::awaitable<void> MailboxLoader::send_window(std::vector<Outgoing> items) {
   for (const auto& o : items) octets += o.octets.size();
   const bool may = co_await may_send(octets);
   if (!may) co_return;
-  co_await open_unless_ours();
   std::vector<state::Intent> intents;
   std::vector<imap::AppendItem> append;
   for (const auto& o : items) {
