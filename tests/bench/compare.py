@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """4d2kms beside the tools that are installed and a blind pump, on the same mail, interleaved.
 
-  compare.py [--sets S,M,K] [--rounds 3] [--what first,verify,noop,plain,delta,inventory,hidden,delay,same,same-hidden] [--tools NAME,NAME...]
+  compare.py [--sets S,M,K] [--rounds 3] [--what first,verify,noop,plain,delta,inventory,hidden,tls,delay,same,same-hidden] [--tools NAME,NAME...]
              [--delays 20,100] [--work DIR] [--build DIR] [--limit SECONDS] [--write]
 
 Sets:   S 5 accounts x 400 messages, M 20 x 1,000, K one mailbox of 50,000 of 2 KB, T (a trial) 2 x 60.
@@ -12,6 +12,7 @@ What:   first    onto an empty target; 4d2kms with --verify none
         plain    noop, with a source that does not offer CONDSTORE (4d2kms alone)
         inventory  "4d2kms extract" into an empty state file
         hidden   first, with a target that does not offer MULTIAPPEND
+        tls      first, over TLS on both sides
         delay    first, with relays that add the round trips of --delays (ms) on both sides
         same     4d2kms and the pump alone, both with 1, 2 and 4 accounts at once; same-hidden: without MULTIAPPEND
 Tools:  4d2kms, mbsync ("mbsync x4": four processes), doveadm, imapsync, mailutil, imapcopy, offlineimap - those that are found - and
@@ -76,6 +77,7 @@ class Lab:
         self.roster.write_text("address;password;source_login;target_login\n" + "".join(f"{u}@example.org;{PASSWORD};{u};{u}\n" for u in self.logins))
         self.roster.chmod(0o600)
         self.relays, self.via = [], {}
+        self.tls = False
         self.source_offers("")                      # whatever a run that was stopped had left
         made = self.dir / "source.made"
         if not made.exists():
@@ -96,7 +98,7 @@ class Lab:
         run(FIXTURES / "sandbox.sh", "stop", self.dir)
 
     def port(self, side):
-        return self.via.get(side) or int((self.dir / f"{side}.port").read_text())
+        return self.via.get(side) or int((self.dir / f"{side}.{'tls-' if self.tls else ''}port").read_text())
 
     def source_offers(self, capability):
         run(FIXTURES / "sandbox.sh", "stop", self.dir, "source")
@@ -210,9 +212,9 @@ class Ours(Tool):
         return first_line(options.build / "4d2kms", "--version") + ", " + first_line("git", "-C", ROOT, "describe", "--always", "--dirty")
 
     def commands(self, lab):
+        tls = [word for side in ("source", "target") for word in (f"--{side}-tls", "tls", f"--{side}-ca", lab.dir / "ca.pem")] if lab.tls else ["--target-tls", "none"]
         return [[lab.options.build / "4d2kms", self.command, "--quiet", "--roster", lab.roster, "--source-host", "127.0.0.1", "--source-port", lab.port("source"),
-                 "--target", "imap", "--target-host", "127.0.0.1", "--target-tls", "none", "--target-imap-port", lab.port("target"), "--state", lab.dir / "run/state",
-                 *self.more]]
+                 "--target", "imap", "--target-host", "127.0.0.1", "--target-imap-port", lab.port("target"), "--state", lab.dir / "run/state", *tls, *self.more]]
 
 
 class Mbsync(Tool):
@@ -223,10 +225,10 @@ class Mbsync(Tool):
         self.at_once = at_once
 
     def commands(self, lab):
-        text = "CopyArrivalDate yes\n"
+        text, tls = "CopyArrivalDate yes\n", f"SSLType IMAPS\nCertificateFile {lab.dir}/ca.pem" if lab.tls else "SSLType None"
         for u in lab.logins:
             for side in ("source", "target"):
-                text += (f"\nIMAPAccount {side}-{u}\nHost 127.0.0.1\nPort {lab.port(side)}\nUser {u}\nPass {PASSWORD}\nSSLType None\nAuthMechs LOGIN\n"
+                text += (f"\nIMAPAccount {side}-{u}\nHost 127.0.0.1\nPort {lab.port(side)}\nUser {u}\nPass {PASSWORD}\n{tls}\nAuthMechs LOGIN\n"
                          f"\nIMAPStore {side}-{u}\nAccount {side}-{u}\n")
             (lab.dir / "run" / u).mkdir(exist_ok=True)
             text += f"\nChannel {u}\nFar :source-{u}:\nNear :target-{u}:\nPatterns *\nCreate Near\nExpunge None\nSync Pull\nSyncState {lab.dir}/run/{u}/\n"
@@ -339,6 +341,8 @@ def cases(options):
         yield "plain", [OURS], False, 0
     if "hidden" in what:
         yield "hidden", [OURS, MBSYNC, MBSYNC4, PUMPS[3], Pump(1, 1)], True, 0
+    if "tls" in what:
+        yield "tls", [OURS, MBSYNC], False, 0
     for delay in options.delays if "delay" in what else ():
         yield f"delay {delay} ms", [OURS, MBSYNC, MBSYNC4, BEST], False, delay
     for n in (1, 2, 4):
@@ -456,6 +460,7 @@ def one_tool(lab, tool, case, hidden, delay, number, results):
 
     lab.fresh_target(hidden)
     lab.delayed(delay)
+    lab.tls = case == "tls"
     try:
         if case == "plain":
             lab.source_offers(PLAIN)
@@ -477,6 +482,7 @@ def one_tool(lab, tool, case, hidden, delay, number, results):
                 lab.take_delta_back()
     finally:
         lab.delayed(0)
+        lab.tls = False
 
 
 # ------------------------------------------------------------------ the table
@@ -514,8 +520,8 @@ def summary(results, options):
                     "exits": sorted({e for r in good for e in r["exits"]}), "load": round(median(r["load"] for r in good), 1),
                     "wrong": next((r["wrong"] for r in good if "wrong" in r), None), "command": good[-1]["command"]}
         rows.append(row)
-    order = {"first": 0, "noop": 1, "plain": 2, "delta": 3, "inventory": 4, "hidden": 5}
-    rows.sort(key=lambda r: (list(SETS).index(r["set"]), order.get(r["case"], 6), len(r["case"]), r["case"], r.get("wall", 1e9)))
+    order = {"first": 0, "noop": 1, "plain": 2, "delta": 3, "inventory": 4, "hidden": 5, "tls": 6}
+    rows.sort(key=lambda r: (list(SETS).index(r["set"]), order.get(r["case"], 7), len(r["case"]), r["case"], r.get("wall", 1e9)))
     return rows
 
 
@@ -529,7 +535,7 @@ def machine():
 
 
 CASES = {"first": "Onto an empty target", "noop": "Again, nothing new", "delta": "Again, 1 % new mail", "plain": "Again, nothing new, at a source without CONDSTORE",
-         "inventory": "The inventory alone", "hidden": "Onto an empty target that offers no MULTIAPPEND"}
+         "inventory": "The inventory alone", "hidden": "Onto an empty target that offers no MULTIAPPEND", "tls": "Onto an empty target, over TLS on both sides"}
 
 
 def markdown(rows, about, head):
@@ -597,7 +603,7 @@ def main():
     options = parser.parse_args()
     options.build = options.build.resolve()
     options.series = round(time.time())             # of this call
-    unknown = [s for s in options.sets if s not in SETS] + sorted(options.what - {"first", "verify", "noop", "plain", "delta", "inventory", "hidden", "delay", "same", "same-hidden"})
+    unknown = [s for s in options.sets if s not in SETS] + sorted(options.what - {"first", "verify", "noop", "plain", "delta", "inventory", "hidden", "tls", "delay", "same", "same-hidden"})
     if unknown:
         parser.error("unknown: " + ", ".join(unknown))
     missing = [p for p in ("4d2kms", "tests/bench/pump", "tests/bench/timed") if not (options.build / p).exists()]
