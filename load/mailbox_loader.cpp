@@ -140,13 +140,20 @@ asio::awaitable<void> MailboxLoader::take(imap::Opened opened) {
          fmt::format(
              "The target gives {} no UIDs that last, so nothing in it could be proven. Its messages stay pending.",
              where())});
-  if (opened_.uid_validity && opened.uid_validity != opened_.uid_validity)
+  const bool another = opened_.uid_validity && opened.uid_validity != opened_.uid_validity;
+  if (another && !unopened_)
     throw base::Failed(
         {Scope::mailbox, Remedy::skip,
          fmt::format(
              "{} was created anew on the target while we worked on it (its UIDVALIDITY changed). Nothing more is "
              "sent to it in this run; run again to reconcile.",
              where())});
+  if (another) {  // what APPENDUID told of it is not so
+    co_await forget_uids();
+    used_now_.clear();
+    bound_in_bracket_ = 0;
+    acked_ = true;
+  }
   opened_ = std::move(opened);
   if (std::exchange(unopened_, false)) co_await meet();
   if (opened_.uid_validity != mailbox_.target_validity) co_return;
@@ -192,11 +199,7 @@ asio::awaitable<void> MailboxLoader::open_and_look() {
                     "nothing was sent or changed before that.",
                     where(), mailbox_.target_validity.value, opened_.uid_validity.value, opened_.uid_next.value),
         id);
-    auto forget = [id](Db& db) {
-      state::forget_target_uids(db, id);
-      state::set_meta(db, first_met(id), "");
-    };
-    co_await context_.store.run_in_order(std::move(forget));
+    co_await forget_uids();
   }
   if (first || changed) {
     mailbox_.target_validity = opened_.uid_validity;
@@ -210,6 +213,15 @@ asio::awaitable<void> MailboxLoader::open_and_look() {
   co_await look(context_.target, Completeness::as_it_is);
   co_await remember_gap();
   co_await bind_in_doubt();
+}
+
+// Everything that is bound is found again by content.
+asio::awaitable<void> MailboxLoader::forget_uids() {
+  auto forget = [id = mailbox_.id](Db& db) {
+    state::forget_target_uids(db, id);
+    state::set_meta(db, first_met(id), "");
+  };
+  co_await context_.store.run_in_order(std::move(forget));
 }
 
 // Recorded before anything that was learnt in it.
@@ -526,10 +538,11 @@ asio::awaitable<void> MailboxLoader::find_elsewhere(std::vector<MessageRow> lost
     if (!opened || opened->exists == 0) continue;
     auto all = co_await imap::list_messages(context_.target, Uid(1), opened->uid_next);
     if (!all) continue;
-    // One that is bound is another message's copy, however equal. A server may have changed line ends: sizes nominate
-    // generously, E1 decides.
-    auto taken_query = [account = mailbox_.account, wire = item.name, validity = opened->uid_validity](Db& db) {
-      return state::bound_uids_there(db, account, wire, validity);
+    // One that is bound is another message's copy, however equal; one wrongly held for bound costs nothing but that a
+    // message that was moved is quarantined. A server may have changed line ends: sizes nominate generously, E1
+    // decides.
+    auto taken_query = [account = mailbox_.account, wire = item.name](Db& db) {
+      return state::bound_uids_there(db, account, wire);
     };
     const auto taken = co_await context_.store.run(std::move(taken_query));
     std::erase_if(*all, [&](const imap::Envelope& e) {
@@ -908,10 +921,12 @@ asio::awaitable<void> MailboxLoader::send_window(std::vector<Outgoing> items) {
 
 // A tagged OK for these messages: bound where the UIDs are credible, else acked (I2, I3).
 void MailboxLoader::take_answer(const imap::Answer& answer, std::vector<Outgoing*> items) {
-  const auto uids = append_uids(answer, &opened_.uid_validity, items.size());
+  auto validity = opened_.uid_validity;
+  const auto uids = append_uids(answer, &validity, items.size());
   bool credible = uids.has_value();
   if (uids)
     for (const auto u : *uids) credible = credible && u >= u0_ && !used_now_.contains(u) && !seen_uids_.contains(u);
+  if (credible) opened_.uid_validity = validity;
   for (std::size_t i = 0; i < items.size(); ++i) {
     Outcome o{items[i]->row.id, credible ? (*uids)[i] : Uid(), false, {}};
     if (credible) {

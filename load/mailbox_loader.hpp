@@ -145,6 +145,7 @@ class MailboxLoader {
   boost::asio::awaitable<void> take(imap::Opened opened);
   bool nothing_new() const;
   boost::asio::awaitable<void> meet();
+  boost::asio::awaitable<void> forget_uids();
   boost::asio::awaitable<void> open_unless_ours();
   bool seamless() const;
   enum class Completeness : std::uint8_t { as_it_is, strict };

@@ -605,7 +605,7 @@ asio::awaitable<void> Migration::select_on_target(imap::Session* target, CopyWor
   for (const auto* m : mailboxes) names.push_back(m->target_wire);
   const auto opened = co_await target->select_each(std::move(names));
   for (std::size_t i = 0; i < opened.size(); ++i)
-    if (opened[i]) work->selected[mailboxes[i]->id.value] = *opened[i];
+    if (opened[i] && opened[i]->uid_validity) work->selected[mailboxes[i]->id.value] = *opened[i];
 }
 
 // The first bodies of the account, while the target makes its mailboxes. One window: who holds a part of the budget and

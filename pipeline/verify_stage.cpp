@@ -447,7 +447,7 @@ asio::awaitable<void> Migration::verify_mailbox(VerifyResult* result, VerifyLeve
       target_always.insert(r.row.target_uid);
     }
   std::map<Uid, There> src, dst;
-  bool have_source = false;
+  bool have_source = false, have_target = true;
   if (m.present && source != nullptr) {
     auto s = co_await read_side(source, m.wire, m.uid_validity, level, m.id.value, &source_always);
     if (s) {
@@ -461,7 +461,7 @@ asio::awaitable<void> Migration::verify_mailbox(VerifyResult* result, VerifyLeve
   if (m.target_validity || !rows.empty()) {
     auto t = co_await read_side(target, m.target_wire, m.target_validity, level, m.id.value, &target_always);
     if (!t && !m.target_validity) {
-      // Nothing has been brought there yet.
+      have_target = !m.met();  // nothing has been brought there yet, or it is not known what: the next run finds out
     } else if (!t) {
       result->problems.push_back(fmt::format("\"{}\" of {} could not be read on the target: {}",
                                              base::printable(m.target_name), account.address, t.error().text));
@@ -479,7 +479,7 @@ asio::awaitable<void> Migration::verify_mailbox(VerifyResult* result, VerifyLeve
   // What was moved, as both servers give it out now; nothing once a part of it could not be read.
   std::optional<std::vector<base::Digest>> source_e1, target_e1;
   if (have_source) source_e1.emplace();
-  target_e1.emplace();
+  if (have_target) target_e1.emplace();
   const auto read_as = [](std::optional<std::vector<base::Digest>>& all, const There& there) {
     if (!there.print) all.reset();
     else if (all) all->push_back(there.print->e1);

@@ -444,13 +444,12 @@ std::vector<Uid> bound_uids(Db& db, MailboxId mailbox, Uid from, Uid to) {
   return out;
 }
 
-std::vector<Uid> bound_uids_there(Db& db, AccountId account, const std::string& target_wire, UidValidity validity) {
+std::vector<Uid> bound_uids_there(Db& db, AccountId account, const std::string& target_wire) {
   std::vector<Uid> out;
   Rows r = db.rows(
-      "SELECT target_uid FROM message WHERE mailbox=(SELECT id FROM mailbox WHERE account=? AND target_wire=? AND "
-      "target_validity=?) "
-      "AND target_uid IS NOT NULL ORDER BY target_uid",
-      account, target_wire, validity);
+      "SELECT target_uid FROM message WHERE mailbox=(SELECT id FROM mailbox WHERE account=? AND target_wire=?) AND "
+      "target_uid IS NOT NULL ORDER BY target_uid",
+      account, target_wire);
   while (r.next()) out.push_back(r.number<Uid>(0));
   return out;
 }

@@ -230,9 +230,8 @@ std::vector<MessageRow> stale(Db& db, MailboxId mailbox, base::UidValidity valid
 std::uint64_t pending(Db& db, MailboxId mailbox);
 // Target UIDs bound in [from, to).
 std::vector<base::Uid> bound_uids(Db& db, MailboxId mailbox, base::Uid from, base::Uid to);
-// The same for the mailbox that this account has there under that name, if any.
-std::vector<base::Uid> bound_uids_there(Db& db, AccountId account, const std::string& target_wire,
-                                        base::UidValidity validity);
+// All of the mailbox that this account has there under that name, if any; under whatever UIDVALIDITY.
+std::vector<base::Uid> bound_uids_there(Db& db, AccountId account, const std::string& target_wire);
 // E1, and E1x where there is one, of everything bound in the mailbox, and of what is gone but was sent before.
 std::unordered_set<Digest, base::DigestHash> sent_contents(Db& db, MailboxId mailbox);
 struct Twin {

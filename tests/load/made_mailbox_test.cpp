@@ -82,7 +82,7 @@ TEST_F(MadeMailbox, LiesAndLostAnswersAreMetAsInOneThatWasThere) {
     world.target.quirks.append_uid = lie;
     if (strike) world.target.strikes[2] = world.target.strikes[4] = *strike;
     std::string out;
-    for (int again = 0; again < 2; ++again) world.run();
+    for (int again = 0; again < 2; ++again) out += fmt::format("run {}, ", world.run().exit);
     world.target.quirks.append_uid = A::honest;
     out += fmt::format("run {}, ", world.run().exit);
     out += fmt::format("verify {}, ", world.run("verify").exit);
@@ -102,6 +102,39 @@ TEST_F(MadeMailbox, LiesAndLostAnswersAreMetAsInOneThatWasThere) {
             std::optional(Strike::cut), std::optional(Strike::put_off), std::optional(Strike::store_and_no)})
         EXPECT_EQ(outcome(false, multi, lie, strike), outcome(true, multi, lie, strike))
             << multi << static_cast<int>(lie) << (strike ? static_cast<int>(*strike) : -1);
+}
+
+TEST_F(MadeMailbox, AnyOtherWithoutLastingUidsIsNotTakenForOne) {
+  fill(w, 5);
+  w.target.users[World::kUser]["INBOX"].uid_validity = 0;
+  EXPECT_EQ(w.run().exit, 3);
+  EXPECT_TRUE(w.target.bodies(World::kUser, "INBOX").empty());
+  EXPECT_EQ(w.target.bodies(World::kUser, "Zoo").size(), 5u);
+  w.expect_in_order();
+}
+
+// The first answer alone names another UIDVALIDITY: what it told is found again by content, in the same run.
+TEST_F(MadeMailbox, OneOddAnswerCostsNothing) {
+  w.target.quirks.capabilities.erase("MULTIAPPEND");
+  fill(w, 70);
+  w.target.quirks.append_uid = Quirks::AppendUid::wrong_validity;
+  w.on_step = [this](std::uint64_t) {
+    if (w.target.appends > 0) w.target.quirks.append_uid = Quirks::AppendUid::honest;
+  };
+  EXPECT_EQ(w.run().exit, 0);
+  w.expect_equal();
+  expect_nothing_left_to_do(w);
+}
+
+// Verification of one whose UIDVALIDITY is not known attests nothing of it.
+TEST_F(MadeMailbox, NotReadIsNotAttestedAsEmpty) {
+  fill(w, 5);
+  w.dies = [this] { return w.target.appends == 1; };
+  EXPECT_TRUE(w.run().died);
+  w.dies = nullptr;
+  const auto r = w.run("verify");
+  EXPECT_NE(r.exit, 0);
+  EXPECT_TRUE(r.report.at("evidence").at("on_target").is_null()) << r.report;
 }
 
 // A stranger's mail came in between: it is looked at before a second window is sent.
