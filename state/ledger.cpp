@@ -324,26 +324,25 @@ void add_inventory(Db& db, MailboxId mailbox, UidValidity validity, const Invent
 
 // ---- plan and runs ----
 
+// MailboxRow::met(), in SQL.
+#define NOT_MET "target_validity=0 AND first_u0=0"
+
 void set_targets(Db& db, const std::vector<PlannedMailbox>& planned) {
   Transaction t(db);
   // First all that were only planned: a name may go from one mailbox to another.
   for (const auto& p : planned)
-    db.run(
-        "UPDATE mailbox SET target_wire=NULL, target_name=NULL, asked_name=NULL WHERE target_validity=0 AND first_u0=0 "
-        "AND "
-        "account=(SELECT account "
-        "FROM mailbox WHERE id=?)",
-        p.id);
+    db.run("UPDATE mailbox SET target_wire=NULL, target_name=NULL, asked_name=NULL WHERE " NOT_MET
+           " AND account=(SELECT account FROM mailbox WHERE id=?)",
+           p.id);
   for (const auto& p : planned)
-    db.run("UPDATE mailbox SET target_wire=?, target_name=? WHERE id=? AND target_validity=0 AND first_u0=0",
-           p.target_wire, p.target_name, p.id);
+    db.run("UPDATE mailbox SET target_wire=?, target_name=? WHERE id=? AND " NOT_MET, p.target_wire, p.target_name,
+           p.id);
   t.commit();
 }
 
 void set_target_name(Db& db, const PlannedMailbox& to, const std::string& asked_name) {
-  db.run(
-      "UPDATE mailbox SET target_wire=?, target_name=?, asked_name=? WHERE id=? AND target_validity=0 AND first_u0=0",
-      to.target_wire, to.target_name, asked_name, to.id);
+  db.run("UPDATE mailbox SET target_wire=?, target_name=?, asked_name=? WHERE id=? AND " NOT_MET, to.target_wire,
+         to.target_name, asked_name, to.id);
 }
 
 PlanId save_plan(Db& db, std::int64_t at, const std::string& fingerprint, const std::string& content) {

@@ -53,7 +53,7 @@ MUTANTS = {
     "flags sent to what may not keep them": (STAGE, "s->second.keeps_every_flag()", "true", "test_load", "MadeMailbox.IsSelected*"),
     "a mailbox we made not selected without UIDPLUS": (STAGE, "ready.made.contains(m.id.value) && target->has(\"UIDPLUS\") &&", "ready.made.contains(m.id.value) &&", "test_load",
                                                        "MadeMailbox.IsSelected*"),
-    "a name changed after it was sent to": (LEDGER, "target_name=? WHERE id=? AND target_validity=0 AND first_u0=0", "target_name=? WHERE id=? AND target_validity=0", "test_state", "Inventory.ATarget*"),
+    "a name changed after it was sent to": (LEDGER, '#define NOT_MET "target_validity=0 AND first_u0=0"', '#define NOT_MET "target_validity=0"', "test_state", "Inventory.ATarget*"),
     "what was read ahead forgotten": ("load/window_reader.cpp", "  if (!window.rows.empty() && !failed_) ahead_ = std::move(window);", "", "test_load", "Contract.Plain*"),
     "any without UIDVALIDITY taken for one we made": (STAGE, "if (opened[i] && opened[i]->uid_validity)", "if (opened[i])", "test_load", "MadeMailbox.AnyOther*"),
     "an odd APPENDUID of a mailbox we made stays believed": (LOADER, "    co_await forget_uids();\n    used_now_", "    used_now_", "test_load", "MadeMailbox.*"),

@@ -225,10 +225,12 @@ class Mbsync(Tool):
         self.at_once = at_once
 
     def commands(self, lab):
-        text, tls = "CopyArrivalDate yes\n", f"SSLType IMAPS\nCertificateFile {lab.dir}/ca.pem" if lab.tls else "SSLType None"
+        text = "CopyArrivalDate yes\n"
+        # It compares a certificate's names only, not its addresses.
+        host, tls = ("localhost", f"SSLType IMAPS\nCertificateFile {lab.dir}/ca.pem") if lab.tls else ("127.0.0.1", "SSLType None")
         for u in lab.logins:
             for side in ("source", "target"):
-                text += (f"\nIMAPAccount {side}-{u}\nHost 127.0.0.1\nPort {lab.port(side)}\nUser {u}\nPass {PASSWORD}\n{tls}\nAuthMechs LOGIN\n"
+                text += (f"\nIMAPAccount {side}-{u}\nHost {host}\nPort {lab.port(side)}\nUser {u}\nPass {PASSWORD}\n{tls}\nAuthMechs LOGIN\n"
                          f"\nIMAPStore {side}-{u}\nAccount {side}-{u}\n")
             (lab.dir / "run" / u).mkdir(exist_ok=True)
             text += f"\nChannel {u}\nFar :source-{u}:\nNear :target-{u}:\nPatterns *\nCreate Near\nExpunge None\nSync Pull\nSyncState {lab.dir}/run/{u}/\n"

@@ -88,8 +88,8 @@ TEST_F(StateFolder, AnOlderSchemaIsBackedUpAndBroughtUpToDate) {
     store.db().exec(
         "INSERT INTO post_office VALUES(1, 'main', 1, NULL); INSERT INTO account VALUES(1, 1, 'a@x', '', '', '', NULL, "
         "NULL, NULL); INSERT INTO mailbox(id, account, wire, name, delimiter, attributes, subscribed, present) "
-        "VALUES(1, "
-        "1, 'INBOX', 'INBOX', '/', '', 1, 1); INSERT INTO flagset VALUES(1, ''); INSERT INTO message(mailbox, "
+        "VALUES(1, 1, 'INBOX', 'INBOX', '/', '', 1, 1); INSERT INTO flagset VALUES(1, ''); INSERT INTO "
+        "message(mailbox, "
         "uid_validity, uid, size, flags, state, e0) VALUES(1, 1, 1, 1, 1, 0, x'00'); DROP TABLE sample; DROP TABLE "
         "target_object; ALTER TABLE mailbox DROP COLUMN asked_name; PRAGMA "
         "user_version=1");
