@@ -1,4 +1,4 @@
-// What makes two messages the same (design: E0, E1, E1x).
+// What makes two messages the same: E0, E1 and E1x of docs/architecture.md.
 //
 //   E0   SHA-256 of E1 and of all that the canonical form leaves out (LineEnds). Equal: byte for byte the same. So the
 //   octets pass SHA-256 once, not twice.

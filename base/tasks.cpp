@@ -19,6 +19,12 @@ asio::awaitable<BothEnded> run_both(asio::awaitable<void> first, asio::awaitable
   co_return BothEnded{a, b};
 }
 
+asio::awaitable<void> both(asio::awaitable<void> first, asio::awaitable<void> second) {
+  const auto ended = co_await run_both(std::move(first), std::move(second));
+  if (ended.first) std::rethrow_exception(ended.first);
+  if (ended.second) std::rethrow_exception(ended.second);
+}
+
 asio::awaitable<void> run_all(std::vector<asio::awaitable<void>> tasks) {
   if (tasks.empty()) co_return;
   auto ex = co_await asio::this_coro::executor;

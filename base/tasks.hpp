@@ -20,6 +20,8 @@ struct BothEnded {
   std::exception_ptr first, second;
 };
 boost::asio::awaitable<BothEnded> run_both(boost::asio::awaitable<void> first, boost::asio::awaitable<void> second);
+// The same; the failure of the first counts for more.
+boost::asio::awaitable<void> both(boost::asio::awaitable<void> first, boost::asio::awaitable<void> second);
 inline boost::asio::awaitable<void> nothing() { co_return; }
 
 // So much of something for all together. First come, first served, so nobody waits for ever; one who wants more than

@@ -21,7 +21,7 @@ struct Endpoint {
       pins;                      // "sha256:HEX" of the certificate; one that matches is trusted whatever its chain says
   bool allow_cleartext = false;  // beyond loopback
   std::chrono::seconds silence{300};  // no octet in either direction for so long: the connection is given up
-  // Asked when the chain is not trusted and no pin is set: true = go on (loopback only, see design: it is then pinned).
+  // Asked when the chain is not trusted and no pin is set: true = go on (loopback only: it is then pinned).
   std::function<bool(const std::string& fingerprint)> accept_unknown;
   // Told the fingerprint of the certificate that is met, before it is judged. May be empty.
   std::function<void(const std::string& fingerprint)> on_certificate;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cassert>
 #include <tuple>
 
 #include "base/tasks.hpp"
@@ -25,18 +26,13 @@ using state::Outcome;
 
 namespace {
 
-std::vector<std::string> flag_list(const std::string& flags) {
-  if (flags.empty()) return {};
-  return base::split(flags, ' ');
-}
-
 constexpr int kRefusedInARow = 50;
 constexpr const char* kBeyondLimit = "larger than the target takes";
 
 // A server's NO to a FETCH that is about the server, not about the message (RFC 5530).
 bool is_busy(const std::string& words) {
-  for (const char* code : {"[UNAVAILABLE]", "[SERVERBUG]", "[INUSE]", "[LIMIT]", "[THROTTLED]"})
-    if (words.find(code) != std::string::npos) return true;
+  for (const char* code : imap::kBusyCodes)
+    if (words.find(fmt::format("[{}]", code)) != std::string::npos) return true;
   return base::lower(words).find("try again") != std::string::npos || base::stated_pause(words);
 }
 
@@ -266,7 +262,6 @@ asio::awaitable<void> MailboxLoader::remember_gap() {
 // `strict`: something depends on what is *not* found, so the list must be as long as EXISTS says.
 asio::awaitable<void> MailboxLoader::look(imap::Session& session, Completeness completeness) {
   const Uid from = unseen_from_, to = opened_.uid_next;
-  ++context_.counters.looks;
   auto all = co_await imap::list_messages(session, from, to);
   if (!all)
     throw base::Failed(
@@ -402,16 +397,16 @@ std::vector<state::Note> MailboxLoader::stored_notes(const MessageRow& row, cons
                                          date ? imap::format_date_time(*date) : std::string("no date"))});
   if (there != row.flags) {
     std::vector<std::string> lost;
-    const auto have = flag_list(there);
-    for (const auto& f : flag_list(row.flags))
+    const auto have = state::flag_names(there);
+    for (const auto& f : state::flag_names(row.flags))
       if (std::find(have.begin(), have.end(), f) == have.end()) lost.push_back(f);
     if (!lost.empty()) notes.push_back({"flags", "not kept: " + base::join(lost, " ")});
   }
   return notes;
 }
 
-std::optional<Outcome> MailboxLoader::bind_to_seen(const MessageRow& row, const base::Fingerprint& print, Seen& seen,
-                                                   const std::string& how) {
+Outcome MailboxLoader::bind_to_seen(const MessageRow& row, const base::Fingerprint& print, Seen& seen,
+                                    const std::string& how) {
   seen.taken = true;
   --untaken_;
   Outcome o{row.id, seen.uid, true, stored_notes(row, seen.date, seen.flags)};
@@ -419,14 +414,14 @@ std::optional<Outcome> MailboxLoader::bind_to_seen(const MessageRow& row, const 
   if (!how.empty()) o.notes.push_back({"found", how});
   used_now_.insert(seen.uid);
   highest_bound_ = std::max(highest_bound_, seen.uid);
-  ++context_.counters.found;
-  if (acked_now_.erase(row.id.value) == 0) ++context_.counters.settled;
+  count_settled(row.id);
   return o;
 }
 
 // Rows whose APPEND was on its way, or was acknowledged without a UID, against what the look has found: count-wise,
 // acked first, then intents, both in source order.
 asio::awaitable<void> MailboxLoader::bind_in_doubt() {
+  assert(outcomes_.empty());  // what has been answered is in the store, and in doubt no longer
   const state::MailboxId id = mailbox_.id;
   auto query = [id](Db& db) { return state::in_doubt(db, id); };
   auto rows = co_await context_.store.run(std::move(query));
@@ -437,7 +432,7 @@ asio::awaitable<void> MailboxLoader::bind_in_doubt() {
   // The most like first: of equal copies none goes to a row while another row is more like it.
   for (const auto at_least : {Likeness::both, Likeness::date, Likeness::flags, Likeness::content})
     for (auto& row : rows) {
-      if (!row.e1 || bound_now_.contains(row.id.value)) continue;
+      if (!row.e1) continue;
       base::Fingerprint print;
       print.e1 = *row.e1;
       print.e1x = row.e1x;
@@ -450,18 +445,17 @@ asio::awaitable<void> MailboxLoader::bind_in_doubt() {
         if (several->contains(print.e1)) s = co_await find_copy(print, row, at_least);
       }
       if (s == nullptr) continue;
-      outcomes.push_back(*bind_to_seen(row, print, *s, {}));
+      outcomes.push_back(bind_to_seen(row, print, *s, {}));
       row.e1.reset();
       row.state = MessageState::bound;
     }
   for (const auto& row : rows)
-    if (row.state == MessageState::intent && !bound_now_.contains(row.id.value)) {
+    if (row.state == MessageState::intent) {
       ++doubtful_;
       doubtful_octets_ += row.octets;
     }
   if (outcomes.empty()) co_return;
-  const auto validity = opened_.uid_validity;
-  auto commit = [outcomes, validity](Db& db) { state::commit_window(db, validity, outcomes, {}); };
+  auto commit = [outcomes](Db& db) { state::commit_window(db, outcomes, {}); };
   co_await context_.store.run_in_order(std::move(commit));
 }
 
@@ -473,7 +467,8 @@ asio::awaitable<bool> MailboxLoader::look_again() {
   co_await look(context_.target, Completeness::strict);
   co_await bind_in_doubt();
   u0_ = opened_.uid_next;
-  co_return doubtful_<doubt && doubtful_> 0;
+  const bool fewer = doubtful_ < doubt;
+  co_return fewer&& doubtful_ != 0;
 }
 
 asio::awaitable<void> MailboxLoader::give_verdict() {
@@ -499,7 +494,6 @@ asio::awaitable<void> MailboxLoader::give_verdict() {
     auto back = [absent](Db& db) { state::back_to_listed(db, absent); };
     co_await context_.store.run(std::move(back));
   }
-  doubtful_ = 0;
   if (lost.empty()) co_return;
   // "Stored", said the server, and this session does not see it: some servers hide fresh messages. After a settle a
   // second session decides.
@@ -561,7 +555,7 @@ asio::awaitable<void> MailboxLoader::find_elsewhere(std::vector<MessageRow> lost
                                                base::printable(imap::from_mutf7(item.name).value_or(item.name)));
         auto save = [id = row.id, reason](Db& db) { state::set_excluded(db, id, reason); };
         co_await context_.store.run(std::move(save));
-        ++context_.counters.settled;
+        count_settled(row.id);
         std::erase_if(lost, [&](const MessageRow& r) { return r.id == row.id; });
       }
     }
@@ -620,14 +614,6 @@ asio::awaitable<void> MailboxLoader::copy() {
   if (!context_.stopping()) co_await finish();
 }
 
-// Beside the budget: few, and one at a time.
-Window MailboxLoader::one_message(const MessageRow& row, std::vector<imap::ReadMessage> body) {
-  Window window;
-  window.rows.push_back(row);
-  window.bodies = std::move(body);
-  return window;
-}
-
 asio::awaitable<void> MailboxLoader::copy_listed() {
   Window window, next;
   co_await windows_->next(&window);
@@ -638,9 +624,7 @@ asio::awaitable<void> MailboxLoader::copy_listed() {
       continue;
     }
     // The next window is read from the source while this one goes to the target.
-    const auto ended = co_await base::run_both(process(std::move(window)), windows_->next(&next));
-    if (ended.first) std::rethrow_exception(ended.first);
-    if (ended.second) std::rethrow_exception(ended.second);
+    co_await base::both(process(std::move(window)), windows_->next(&next));
     window = std::move(next);
   }
 }
@@ -677,16 +661,8 @@ asio::awaitable<bool> MailboxLoader::settled_by_content(const MessageRow& row, c
     co_return true;
   }
   if (seen == nullptr) co_return false;
-  auto outcome = bind_to_seen(row, there, *seen, how);
-  const auto validity = opened_.uid_validity;
-  // Through an intent, so that the row carries the fingerprints of what is there.
-  state::Intent intent{row.id, seen->uid, there.octets, there.e1, there.e0, there.e1x, row.date, {}, {}};
-  auto commit = [intent, outcome, validity](Db& db) {
-    state::Transaction t(db);
-    db.run("UPDATE message SET state=1, e1=?, e0=?, e1x=? WHERE id=?", intent.e1, intent.e0, intent.e1x, intent.id);
-    t.commit();
-    state::commit_window(db, validity, {*outcome}, {});
-  };
+  const auto outcome = bind_to_seen(row, there, *seen, how);
+  auto commit = [there, outcome](Db& db) { state::bind_found(db, there, outcome); };
   co_await context_.store.run_in_order(std::move(commit));
   co_return true;
 }
@@ -694,7 +670,7 @@ asio::awaitable<bool> MailboxLoader::settled_by_content(const MessageRow& row, c
 // What of a message's flags this mailbox takes.
 MailboxLoader::Sendable MailboxLoader::sendable(const std::string& flags) const {
   Sendable out;
-  for (auto& f : flag_list(flags)) {
+  for (auto& f : state::flag_names(flags)) {
     const bool deleted = base::iequals(f, "\\Deleted");
     bool keep = imap::is_flag(f) && !(deleted && context_.options.deleted == DeletedPolicy::unmark);
     keep = keep && opened_.keeps(f);
@@ -708,7 +684,7 @@ MailboxLoader::Outgoing MailboxLoader::outgoing(MessageRow row, std::string octe
   Outgoing o;
   o.print = print;
   o.date = row.date;
-  if (header.empty()) header = std::string_view(octets).substr(0, 256 * 1024);
+  if (header.empty()) header = octets;
   const auto now = context_.clock.unix_seconds();
   if (!o.date || !imap::storable(*o.date, now)) {
     const std::string had = o.date ? imap::format_date_time(*o.date) : std::string("none that is a date");
@@ -735,12 +711,10 @@ MailboxLoader::Outgoing MailboxLoader::outgoing(MessageRow row, std::string octe
 }
 
 asio::awaitable<bool> MailboxLoader::left_out_by_policy(const MessageRow& row) {
-  if (context_.options.deleted != DeletedPolicy::skip ||
-      (" " + row.flags + " ").find(" \\Deleted ") == std::string::npos)
-    co_return false;
+  if (context_.options.deleted != DeletedPolicy::skip || !state::has_flag(row.flags, "\\Deleted")) co_return false;
   auto save = [id = row.id](Db& db) { state::set_excluded(db, id, "marked \\Deleted at the source (--deleted skip)"); };
   co_await context_.store.run(std::move(save));
-  ++context_.counters.settled;
+  count_settled(row.id);
   co_return true;
 }
 
@@ -851,17 +825,15 @@ asio::awaitable<void> MailboxLoader::send_window(std::vector<Outgoing> items) {
   std::vector<state::Intent> intents;
   std::vector<imap::AppendItem> append;
   for (const auto& o : items) {
-    intents.push_back(
-        {o.row.id, u0_, o.octets.size(), o.print.e1, o.print.e0, o.print.e1x, o.date, repairs(o.applied), o.notes});
+    intents.push_back({o.row.id, opened_.uid_validity, u0_, o.octets.size(), o.print.e1, o.print.e0, o.print.e1x,
+                       o.date, repairs(o.applied), o.notes});
     append.push_back({o.flags, o.date ? imap::format_date_time(*o.date) : std::string(), o.octets});
   }
   {
     auto outcomes = co_await take_outcomes();
-    const auto validity = opened_.uid_validity;
-    auto commit = [outcomes, intents, validity](Db& db) { state::commit_window(db, validity, outcomes, intents); };
+    auto commit = [outcomes, intents](Db& db) { state::commit_window(db, outcomes, intents); };
     co_await context_.store.run(std::move(commit));
   }
-  ++context_.counters.windows;
   const bool multi = items.size() > 1 && context_.target.has("MULTIAPPEND");
   std::vector<imap::Answer> answers;
   base::SharedLock::Hold shared;
@@ -938,7 +910,6 @@ void MailboxLoader::take_answer(const imap::Answer& answer, std::vector<Outgoing
       acked_now_.insert(o.id.value);
     }
     refused_in_a_row_ = 0;
-    bound_now_[o.id.value] = o.target_uid;
     outcomes_.push_back(std::move(o));
     ++context_.counters.appended;
     ++context_.counters.settled;
@@ -977,7 +948,6 @@ asio::awaitable<std::vector<MailboxLoader::Outgoing>> MailboxLoader::not_stored(
   for (const auto& o : items) absent.push_back(o.row.id);
   auto back = [absent](Db& db) { state::back_to_listed(db, absent); };
   co_await context_.store.run(std::move(back));
-  doubtful_ = 0;
   co_return items;
 }
 
@@ -1092,12 +1062,12 @@ class MailboxLoader::LargeAppend final : public imap::BodyReceiver {
   LargeAppend(MailboxLoader& loader, Outgoing& item) : loader_(loader), item_(item) {}
   asio::awaitable<bool> begin(base::Octets octets) override {
     size = octets;
-    state::Intent intent{item_.row.id,           loader_.u0_, octets, std::nullopt, {}, std::nullopt, item_.date,
-                         repairs(item_.applied), item_.notes};
+    state::Intent intent{
+        item_.row.id, loader_.opened_.uid_validity, loader_.u0_, octets, std::nullopt, {}, std::nullopt,
+        item_.date,   repairs(item_.applied),       item_.notes};
     std::vector<state::Intent> intents(1, std::move(intent));
     auto outcomes = co_await loader_.take_outcomes();
-    const auto validity = loader_.opened_.uid_validity;
-    auto commit = [outcomes, intents, validity](Db& db) { state::commit_window(db, validity, outcomes, intents); };
+    auto commit = [outcomes, intents](Db& db) { state::commit_window(db, outcomes, intents); };
     co_await loader_.context_.store.run(std::move(commit));
     started = true;
     const imap::AppendItem append{item_.flags, item_.date ? imap::format_date_time(*item_.date) : std::string(), {}};
@@ -1124,7 +1094,7 @@ class HeaderOnly final : public imap::BodyReceiver {
  public:
   asio::awaitable<bool> begin(base::Octets) override { co_return true; }
   asio::awaitable<void> chunk(std::string_view octets) override {
-    if (header.size() < 256 * 1024) header += octets.substr(0, 256 * 1024 - header.size());
+    if (header.size() < kHeaderLimit) header += octets.substr(0, kHeaderLimit - header.size());
     co_return;
   }
   std::string header;
@@ -1209,7 +1179,7 @@ asio::awaitable<std::optional<imap::Answer>> MailboxLoader::send_large(Outgoing*
   }
   // Everything has passed: its fingerprint is made durable before the CRLF that lets the server store it.
   item->print = m.print;
-  auto save = [id = row.id, print = m.print](Db& db) { state::set_streamed_e1(db, id, print); };
+  auto save = [id = row.id, print = m.print](Db& db) { state::set_fingerprint(db, id, print); };
   co_await context_.store.run(std::move(save));
   const auto started = context_.clock.now();
   auto answer = co_await context_.target.append_finish();
@@ -1227,31 +1197,40 @@ asio::awaitable<std::optional<imap::Answer>> MailboxLoader::send_large(Outgoing*
 
 // ---- what is left ----
 
+// Asked for a second time: false where again no octets came.
+asio::awaitable<bool> MailboxLoader::copied_now(MessageRow row, imap::ReadMessage read) {
+  if (read.found == imap::BodyFound::too_large) {
+    co_await copy_large(std::move(row));
+    co_return true;
+  }
+  if (read.found != imap::BodyFound::whole) co_return false;
+  Window window;  // beside the budget: few, and one at a time
+  window.rows.push_back(std::move(row));
+  window.bodies.push_back(std::move(read));
+  co_await process(std::move(window));
+  co_return true;
+}
+
 asio::awaitable<void> MailboxLoader::copy_left_over() {
   for (auto& row : std::exchange(large_later_, {})) co_await copy_large(std::move(row));
   // Zero octets: believed when seen twice; an empty message cannot be stored anywhere.
   for (auto& row : std::exchange(empty_, {})) {
     auto again = co_await context_.source.read(mailbox_, std::vector<Uid>(1, row.uid));
-    if (again.front().found == imap::BodyFound::empty) co_await quarantine(row, "the message has no octets", "", "");
-    else if (again.front().found == imap::BodyFound::too_large) co_await copy_large(std::move(row));
-    else if (again.front().found == imap::BodyFound::whole) co_await process(one_message(row, std::move(again)));
-    else vanished_.push_back(row);
+    const bool empty = again.front().found == imap::BodyFound::empty;
+    if (empty) co_await quarantine(row, "the message has no octets", "", "");
+    else if (!co_await copied_now(row, std::move(again.front()))) vanished_.push_back(row);
   }
   for (auto& row : std::exchange(unreadable_, {})) {
     auto again = co_await context_.source.read_afresh(mailbox_, row.uid);
-    if (again.found == imap::BodyFound::refused) {
-      if (is_busy(again.words))
-        throw base::Failed({Scope::account, Remedy::retry_later,
-                            fmt::format("The source does not give out UID {} of \"{}\" for now: {}.", row.uid.value,
-                                        base::printable(mailbox_.name), again.words)});
-      co_await quarantine(row, "the source does not give it out", again.words, "");
-    } else if (again.found == imap::BodyFound::too_large) {
-      co_await copy_large(std::move(row));
-    } else {
-      std::vector<imap::ReadMessage> one;
-      one.push_back(std::move(again));
-      co_await process(one_message(row, std::move(one)));
-    }
+    const auto found = again.found;
+    const std::string words = again.words;
+    if (found == imap::BodyFound::refused && is_busy(words))
+      throw base::Failed({Scope::account, Remedy::retry_later,
+                          fmt::format("The source does not give out UID {} of \"{}\" for now: {}.", row.uid.value,
+                                      base::printable(mailbox_.name), words)});
+    if (found == imap::BodyFound::refused) co_await quarantine(row, "the source does not give it out", words, "");
+    else if (found == imap::BodyFound::empty) co_await quarantine(row, "the message has no octets", "", "");
+    else if (!co_await copied_now(row, std::move(again))) vanished_.push_back(row);
   }
   if (vanished_.empty()) co_return;
   std::vector<Uid> uids;
@@ -1261,14 +1240,14 @@ asio::awaitable<void> MailboxLoader::copy_left_over() {
   for (const auto& row : std::exchange(vanished_, {})) {
     if (std::find(absent->begin(), absent->end(), row.uid) == absent->end()) {
       auto again = co_await context_.source.read(mailbox_, std::vector<Uid>(1, row.uid));
-      if (again.front().found == imap::BodyFound::whole) co_await process(one_message(row, std::move(again)));
-      else if (again.front().found == imap::BodyFound::too_large) co_await copy_large(row);
-      else co_await quarantine(row, "the source lists it and gives out no octets of it", again.front().words, "");
+      const std::string words = again.front().words;
+      const bool copied = co_await copied_now(row, std::move(again.front()));
+      if (!copied) co_await quarantine(row, "the source lists it and gives out no octets of it", words, "");
       continue;
     }
     auto save = [id = row.id](Db& db) { state::set_gone(db, id, "deleted at the source before it was copied"); };
     co_await context_.store.run(std::move(save));
-    ++context_.counters.settled;
+    count_settled(row.id);
   }
 }
 
@@ -1276,11 +1255,7 @@ asio::awaitable<void> MailboxLoader::quarantine(MessageRow row, std::string reas
                                                 std::string_view octets) {
   const QuarantineNote note{context_.account, mailbox_.name, reason, words, row.uid};
   const std::string path = load::quarantine(context_.store.quarantine_directory(), row.id, note, octets);
-  const std::string detail = fmt::format("{}{}; kept as {}", reason, words.empty() ? "" : ": " + words, path);
-  auto save = [id = row.id, detail](Db& db) { state::set_quarantined(db, id, detail); };
-  co_await context_.store.run(std::move(save));
-  ++context_.counters.quarantined;
-  ++context_.counters.settled;
+  co_await record_quarantined(row.id, std::move(reason), std::move(words), path);
 }
 
 asio::awaitable<void> MailboxLoader::quarantine_large(MessageRow row, std::string reason, std::string words) {
@@ -1289,25 +1264,32 @@ asio::awaitable<void> MailboxLoader::quarantine_large(MessageRow row, std::strin
   const auto m = co_await context_.source.stream(mailbox_, row.uid, into);
   if (m.found != imap::BodyFound::whole) co_return;  // stays listed
   const std::string path = file.finish({context_.account, mailbox_.name, reason, words, row.uid});
-  const std::string detail = fmt::format("{}: {}; kept as {}", reason, words, path);
-  auto save = [id = row.id, detail](Db& db) { state::set_quarantined(db, id, detail); };
+  co_await record_quarantined(row.id, std::move(reason), std::move(words), path);
+}
+
+asio::awaitable<void> MailboxLoader::record_quarantined(state::MessageId id, std::string reason, std::string words,
+                                                        std::string path) {
+  const std::string detail = fmt::format("{}{}; kept as {}", reason, words.empty() ? "" : ": " + words, path);
+  auto save = [id, detail](Db& db) { state::set_quarantined(db, id, detail); };
   co_await context_.store.run(std::move(save));
-  ++context_.counters.quarantined;
-  ++context_.counters.settled;
+  count_settled(id);
+}
+
+// One that was acknowledged without a UID in this run counts already.
+void MailboxLoader::count_settled(state::MessageId id) {
+  if (acked_now_.erase(id.value) == 0) ++context_.counters.settled;
 }
 
 // Results of the windows before, for a commit. UIDs without their UIDVALIDITY would be worth nothing.
 asio::awaitable<std::vector<Outcome>> MailboxLoader::take_outcomes() {
   if (unopened_ && opened_.uid_validity && !mailbox_.target_validity) co_await meet();
-  bound_now_.clear();
   co_return std::exchange(outcomes_, {});
 }
 
 asio::awaitable<void> MailboxLoader::flush(Synced synced) {
   if (outcomes_.empty()) co_return;
   auto outcomes = co_await take_outcomes();
-  const auto validity = opened_.uid_validity;
-  auto commit = [outcomes, validity](Db& db) { state::commit_window(db, validity, outcomes, {}); };
+  auto commit = [outcomes](Db& db) { state::commit_window(db, outcomes, {}); };
   if (synced == Synced::now) co_await context_.store.run(std::move(commit));
   else co_await context_.store.run_in_order(std::move(commit));
 }
@@ -1422,13 +1404,14 @@ asio::awaitable<void> MailboxLoader::bring_flags() {
   co_await stand();
   std::vector<state::FlagChange> done;
   for (const auto& c : changes) {
-    const auto before = flag_list(c.before), now = flag_list(c.now);
+    const auto before = state::flag_names(c.before), now = state::flag_names(c.now);
     const auto minus = [&](const auto& a, const auto& b) {
       std::vector<std::string> out;
       for (const auto& f : a) {
         const bool deleted = base::iequals(f, "\\Deleted") && context_.options.deleted != DeletedPolicy::keep;
         const bool allowed = imap::is_flag(f) && !deleted && opened_.keeps(f);
-        if (allowed && std::find(b.begin(), b.end(), f) == b.end()) out.push_back(f);
+        const bool in_both = std::any_of(b.begin(), b.end(), [&](const auto& g) { return base::iequals(f, g); });
+        if (allowed && !in_both) out.push_back(f);
       }
       return out;
     };

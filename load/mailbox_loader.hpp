@@ -1,11 +1,13 @@
 // Brings the pending messages of one mailbox to the target, exactly once. The data contract is docs/architecture.md,
-// "The life of a message"; this class is its only implementation, and a restart after a crash takes the same way as a
+// "The life of one message"; this class is its only implementation, and a restart after a crash takes the same way as a
 // first run: look at what is there, bind it, send what is proven absent.
 //
 //   MailboxLoader loader(context, row);
-//   co_await loader.open_and_look();                  // SELECT; everything unbound in the bracket is read and matched
-//   if (loader.in_doubt()) { co_await settle; co_await loader.look_again(); }
-//   co_await loader.copy();                           // windows of APPENDs; late sweep; low-water mark
+//   co_await loader.open_and_look();  // SELECT; everything unbound in the bracket is read and matched
+//   while (loader.in_doubt()) { co_await settle; if (!co_await loader.look_again()) break; }
+//   co_await loader.give_verdict();   // where something was in doubt
+//   co_await loader.bring_flags();
+//   co_await loader.copy();           // windows of APPENDs; late sweep; low-water mark
 //
 // Failures: base::Failed of Scope::mailbox (this one is given up), account (drop both sessions, reconnect, start anew),
 // run.
@@ -26,38 +28,13 @@
 #include "imap/client/session.hpp"
 #include "load/body_source.hpp"
 #include "load/gate.hpp"
+#include "load/options.hpp"
 #include "load/repair.hpp"
 #include "load/window_reader.hpp"
 #include "load/window_size.hpp"
 #include "state/store.hpp"
 
 namespace load {
-
-enum class DeletedPolicy : std::uint8_t { keep, unmark, skip };
-
-struct LoadOptions {
-  std::chrono::milliseconds settle{10000};
-  DeletedPolicy deleted = DeletedPolicy::keep;
-  // false: a target that moves what is marked \Deleted to another mailbox, where a removed copy would only turn up
-  // again.
-  bool remove_surplus = true;
-};
-
-// Counted for the progress line and the run's record.
-struct LoadCounters {
-  std::uint64_t appended = 0;  // messages sent and acknowledged
-  base::Octets octets = 0;
-  std::uint64_t found = 0;    // bound by content instead of being sent
-  std::uint64_t settled = 0;  // messages that reached a final state in this run
-  std::uint64_t quarantined = 0;
-  std::uint64_t windows = 0, looks = 0;
-
-  LoadCounters& operator+=(const LoadCounters& o) {
-    appended += o.appended, octets += o.octets, found += o.found, settled += o.settled, quarantined += o.quarantined;
-    windows += o.windows, looks += o.looks;
-    return *this;
-  }
-};
 
 struct LoadContext {
   state::Store& store;
@@ -157,14 +134,13 @@ class MailboxLoader {
   Seen* find_seen(const base::Fingerprint& print, const state::MessageRow& row, Likeness at_least);
   bool is_like(const Seen& copy, const state::Twin& twin) const;
   boost::asio::awaitable<Seen*> find_copy(base::Fingerprint print, state::MessageRow row, Likeness at_least);
-  std::optional<state::Outcome> bind_to_seen(const state::MessageRow& row, const base::Fingerprint& print, Seen& seen,
-                                             const std::string& how);
+  state::Outcome bind_to_seen(const state::MessageRow& row, const base::Fingerprint& print, Seen& seen,
+                              const std::string& how);
   std::vector<state::Note> stored_notes(const state::MessageRow& row, const std::optional<base::DateTime>& date,
                                         const std::string& there) const;
   bool set_aside(const state::MessageRow& row, imap::BodyFound found);
   boost::asio::awaitable<bool> left_out_by_policy(const state::MessageRow& row);
   boost::asio::awaitable<void> copy_listed();
-  static Window one_message(const state::MessageRow& row, std::vector<imap::ReadMessage> body);
   boost::asio::awaitable<void> process(Window window);
   boost::asio::awaitable<bool> settled_by_content(const state::MessageRow& row, const base::Fingerprint& print,
                                                   std::string_view octets);
@@ -186,10 +162,14 @@ class MailboxLoader {
   bool next_rung(Outgoing& item, const imap::Answer& answer, std::string_view body);
   boost::asio::awaitable<void> copy_large(state::MessageRow row);
   boost::asio::awaitable<std::optional<imap::Answer>> send_large(Outgoing* item);
+  boost::asio::awaitable<bool> copied_now(state::MessageRow row, imap::ReadMessage read);
   boost::asio::awaitable<void> copy_left_over();
   boost::asio::awaitable<void> quarantine(state::MessageRow row, std::string reason, std::string words,
                                           std::string_view octets);
   boost::asio::awaitable<void> quarantine_large(state::MessageRow row, std::string reason, std::string words);
+  boost::asio::awaitable<void> record_quarantined(state::MessageId id, std::string reason, std::string words,
+                                                  std::string path);
+  void count_settled(state::MessageId id);
   enum class Synced : std::uint8_t { with_the_next, now };
   boost::asio::awaitable<std::vector<state::Outcome>> take_outcomes();
   boost::asio::awaitable<void> flush(Synced synced = Synced::with_the_next);
@@ -221,8 +201,7 @@ class MailboxLoader {
   std::unordered_map<base::Digest, std::vector<state::MessageRow>, base::DigestHash> stale_;
   std::size_t doubtful_ = 0;
   base::Octets doubtful_octets_ = 0;
-  std::vector<state::Outcome> outcomes_;                   // of windows answered, to be committed with the next
-  std::unordered_map<std::int64_t, base::Uid> bound_now_;  // target UIDs in outcomes_, by message row
+  std::vector<state::Outcome> outcomes_;  // of windows answered, to be committed with the next
   std::set<base::Uid> used_now_;
   base::Uid highest_bound_;
   std::uint64_t bound_in_bracket_ = 0;

@@ -84,8 +84,7 @@ Refusal classify(const imap::StatusLine& answer) {
   if (code == "OVERQUOTA" || (code.empty() && says("quota"))) return Refusal::over_quota;
   if (code == "TRYCREATE" || code == "NONEXISTENT") return Refusal::no_mailbox;
   if (code == "NOPERM" || code == "READ-ONLY" || (code.empty() && says("read-only"))) return Refusal::not_permitted;
-  if (code == "UNAVAILABLE" || code == "INUSE" || code == "SERVERBUG" || code == "THROTTLED" || code == "LIMIT" ||
-      base::stated_pause(answer.text) || says("suggested backoff") || says("try again"))
+  if (imap::is_busy_code(code) || base::stated_pause(answer.text) || says("suggested backoff") || says("try again"))
     return Refusal::busy;
   if (answer.status == imap::Status::bad || says("keyword") || says("flag") || says(" date") || says("date-time"))
     return Refusal::flags_or_date;
@@ -110,7 +109,7 @@ std::vector<Rule> ladder(const imap::StatusLine& answer, std::string_view octets
 }
 
 std::string header_field(std::string_view octets, std::string_view name) {
-  octets = octets.substr(0, 256 * 1024);
+  octets = octets.substr(0, kHeaderLimit);
   std::string value;
   bool inside = false;
   while (!octets.empty()) {

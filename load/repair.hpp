@@ -34,14 +34,15 @@ struct Form {
 };
 std::vector<Form> repaired_forms(std::string_view octets);
 
-// What the target's answer means for the message or the account (faults-and-answers table of docs/architecture.md).
+// What the target's answer means for the message or the account (RFC 5530).
 enum class Refusal : std::uint8_t { message, flags_or_date, over_quota, no_mailbox, not_permitted, busy };
 Refusal classify(const imap::StatusLine& answer);
 
 // The rules to try, in order, for this body, these flags and this answer.
 std::vector<Rule> ladder(const imap::StatusLine& answer, std::string_view octets, bool has_keywords, bool has_date);
 
-// Header field by name, unfolded; empty if it is not there. Looks at the first 256 KiB only.
+// Header field by name, unfolded; empty if it is not there. Looks at the first kHeaderLimit octets only.
+constexpr std::size_t kHeaderLimit = 256 * 1024;
 std::string header_field(std::string_view octets, std::string_view name);
 
 }  // namespace load

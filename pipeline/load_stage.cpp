@@ -94,7 +94,7 @@ asio::awaitable<void> Migration::load(Plan plan) {
   if (settings_.target_kind == TargetKind::kerio) co_await provision(&plan);
   if (stopping_) co_return;
   progress_.begin("copy", clock_.now());
-  std::vector<state::PlannedMailbox> targets;
+  std::vector<state::TargetName> targets;
   std::vector<state::AccountRow> accounts;
   std::map<std::int64_t, const PlannedAccount*> planned;
   for (const auto& a : plan.accounts) {
@@ -133,8 +133,8 @@ asio::awaitable<void> Migration::load_account(const PlannedAccount* planned) {
 }
 
 // Nothing, or why it is not there.
-asio::awaitable<std::string> Migration::made(imap::Session* target, const PlannedAccount* planned,
-                                             load::MappedMailbox mailbox, imap::Answer answer) {
+asio::awaitable<std::string> Migration::why_not_made(imap::Session* target, const PlannedAccount* planned,
+                                                     load::MappedMailbox mailbox, imap::Answer answer) {
   if (answer.ok()) {
     event("mailbox created", fmt::format("\"{}\" for {}", base::printable(mailbox.name), planned->address), planned->id,
           mailbox.id);
@@ -150,9 +150,9 @@ asio::awaitable<std::string> Migration::made(imap::Session* target, const Planne
 }
 
 // Below --target-prefix instead, where that is allowed and free; `wire` is where it went.
-asio::awaitable<bool> Migration::made_below(imap::Session* target, const PlannedAccount* planned,
-                                            load::MappedMailbox mailbox, std::set<std::string> there,
-                                            std::string* wire) {
+asio::awaitable<bool> Migration::make_below_prefix(imap::Session* target, const PlannedAccount* planned,
+                                                   load::MappedMailbox mailbox, std::set<std::string> there,
+                                                   std::string* wire) {
   const std::string below = settings_.target_prefix;
   if (settings_.target_kind != TargetKind::kerio || below.empty() ||
       base::iequals(mailbox.name.substr(0, below.size() + 1), below + "/"))
@@ -167,7 +167,7 @@ asio::awaitable<bool> Migration::made_below(imap::Session* target, const Planned
   moved.wire = imap::to_mutf7(moved.name);
   if (!there.contains(moved.wire)) {
     auto answer = co_await target->create(moved.wire);
-    const std::string error = co_await made(target, planned, moved, std::move(answer));
+    const std::string error = co_await why_not_made(target, planned, moved, std::move(answer));
     if (!error.empty()) co_return false;
   }
   *wire = moved.wire;
@@ -176,7 +176,7 @@ asio::awaitable<bool> Migration::made_below(imap::Session* target, const Planned
                     planned->address, base::printable(moved.name), base::printable(mailbox.name)),
         planned->id, mailbox.id);
   auto save = [moved, asked = mailbox.name](Db& db) {
-    state::set_target_name(db, state::PlannedMailbox{moved.id, moved.wire, moved.name}, asked);
+    state::set_target_name(db, state::TargetName{moved.id, moved.wire, moved.name}, asked);
   };
   co_await store_.run(std::move(save));
   co_return true;
@@ -198,33 +198,22 @@ asio::awaitable<Migration::Made> Migration::create_mailboxes(imap::Session* targ
   std::map<std::string, imap::Answer> answers;
   for (std::size_t i = 0; i < wanted.size(); ++i) answers[wanted[i]] = created[i];
   std::vector<std::pair<state::MailboxId, std::string>> errors;
-  std::vector<std::string> to_subscribe;
-  std::vector<std::size_t> subscribing;  // index into errors
   for (const auto& m : planned->mailboxes) {
     std::string error;
     std::string wire = m.map.wire;
     if (const auto a = answers.find(wire); a != answers.end()) {
-      error = co_await made(target, planned, m.map, a->second);
+      error = co_await why_not_made(target, planned, m.map, a->second);
       if (a->second.ok()) out.made.insert(m.map.id.value);
       // A target that takes no new mailboxes at the top may take them below another.
       if (!error.empty()) {
-        const bool moved = co_await made_below(target, planned, m.map, there, &wire);
+        const bool moved = co_await make_below_prefix(target, planned, m.map, there, &wire);
         if (moved) error.clear();
       }
     }
     if (!error.empty()) out.not_made.insert(m.map.id.value);
-    if (error.empty() && m.subscribe && !listing.subscribed.contains(wire)) {
-      to_subscribe.push_back(wire);
-      subscribing.push_back(errors.size());
-    }
+    if (error.empty() && m.subscribe && !listing.subscribed.contains(wire)) out.to_subscribe[m.map.id.value] = wire;
     errors.emplace_back(m.map.id, std::move(error));
   }
-  const auto answered = co_await target->subscribe_each(to_subscribe);
-  for (std::size_t i = 0; i < answered.size(); ++i)
-    if (!answered[i].ok())
-      errors[subscribing[i]].second = fmt::format(
-          "Could not subscribe {} to \"{}\": server said {}.", planned->address,
-          base::printable(imap::from_mutf7(to_subscribe[i]).value_or(to_subscribe[i])), answered[i].tagged.verbatim());
   for (const auto& [id, error] : errors)
     if (!error.empty()) log_->warn(error);
   auto save = [errors](Db& db) {
@@ -331,6 +320,7 @@ struct Migration::CopyWork {
   std::set<std::string> at_work;  // their names on the target
   std::exception_ptr failure;     // the first one: what the others meet afterwards is its consequence
   bool opening = false;           // a lane beside the first logs in
+  std::map<std::int64_t, std::string> to_subscribe;  // mailboxes, by their names on the target
 
   const PlannedMailbox* plan_of(const state::MailboxRow& m) const {
     const auto p = plans.find(m.id.value);
@@ -356,6 +346,7 @@ struct Migration::Lane {
   std::unique_ptr<imap::Session> target;
   Bodies bodies;
   base::SharedLock target_use;
+  std::vector<std::pair<state::MailboxId, std::string>> to_subscribe;  // of those it took: their names on the target
   std::optional<load::LoadContext> context;
 };
 
@@ -367,9 +358,7 @@ asio::awaitable<void> Migration::open_target(std::string address, std::unique_pt
 // Both log-ins at once.
 asio::awaitable<void> Migration::open_lane(Lane* lane, std::string address, bool with_source) {
   auto source = with_source ? lane->bodies.connect() : base::nothing();
-  const auto ended = co_await base::run_both(open_target(address, &lane->target), std::move(source));
-  if (ended.first) std::rethrow_exception(ended.first);
-  if (ended.second) std::rethrow_exception(ended.second);
+  co_await base::both(open_target(address, &lane->target), std::move(source));
 }
 
 void Migration::enter(Lane* lane, CopyWork* work) {
@@ -391,9 +380,8 @@ asio::awaitable<void> Migration::copy_in(Lane* lane, CopyWork* work) {
   for (int i = 0; i < std::max(1, settings_.mailboxes_at_once); ++i) workers.push_back(copy_mailboxes(lane, work));
   co_await base::run_all(std::move(workers));
   if (work->failure) co_return;
-  const auto ended = co_await base::run_both(lane->bodies.end(), lane->target->logout());
-  if (ended.first) std::rethrow_exception(ended.first);
-  if (ended.second) std::rethrow_exception(ended.second);
+  co_await subscribe_mailboxes(lane, work->planned);
+  co_await base::both(lane->bodies.end(), lane->target->logout());
 }
 
 asio::awaitable<void> Migration::copy_mailboxes(Lane* lane, CopyWork* work) {
@@ -404,6 +392,8 @@ asio::awaitable<void> Migration::copy_mailboxes(Lane* lane, CopyWork* work) {
       });
       if (m == work->rows.end()) break;
       work->taken.insert(m->id.value);
+      if (const auto s = work->to_subscribe.find(m->id.value); s != work->to_subscribe.end())
+        lane->to_subscribe.emplace_back(m->id, s->second);
       co_await copy_mailbox(lane, work, &*m);
     }
   } catch (...) {
@@ -412,6 +402,23 @@ asio::awaitable<void> Migration::copy_mailboxes(Lane* lane, CopyWork* work) {
     if (helped_.contains(work->planned->address)) not_helped_.insert(work->planned->address);
   }
   changed_.notify();  // those who would help may have nothing left to do
+}
+
+// Those of the mailboxes that this lane took: a server takes its time for it, so lanes share it. By itself: Dovecot
+// answers SUBSCRIBE before an APPEND that was sent first.
+asio::awaitable<void> Migration::subscribe_mailboxes(Lane* lane, const PlannedAccount* planned) {
+  std::vector<std::string> names;
+  for (const auto& [id, wire] : lane->to_subscribe) names.push_back(wire);
+  const auto answers = co_await lane->target->subscribe_each(names);
+  for (std::size_t i = 0; i < answers.size(); ++i) {
+    if (answers[i].ok()) continue;
+    const std::string text =
+        fmt::format("Could not subscribe {} to \"{}\": server said {}.", planned->address,
+                    base::printable(imap::from_mutf7(names[i]).value_or(names[i])), answers[i].tagged.verbatim());
+    log_->warn(text);
+    auto save = [id = lane->to_subscribe[i].first, text](Db& db) { state::add_target_error(db, id, text); };
+    co_await store_.run_in_order(std::move(save));
+  }
 }
 
 // When no account waits for its turn, a connection that is free serves one that is still busy: the largest account
@@ -466,17 +473,7 @@ asio::awaitable<void> Migration::copy_mailbox(Lane* lane, CopyWork* work, const 
   if (!m.present && pending > 0) {
     // Listed in the inventory, and no longer in LIST: this session's list is the second that lacks it.
     if (co_await lane->bodies.exists(m.wire)) co_return;
-    auto gone = [id = m.id](Db& db) {
-      state::Transaction t(db);
-      db.run(
-          "INSERT OR IGNORE INTO note(message, kind, detail) SELECT id, 'gone', 'its mailbox was deleted or renamed "
-          "at the source before it was "
-          "copied; a renamed one is listed under its new name' FROM message WHERE mailbox=? AND state=0",
-          id);
-      db.run("UPDATE message SET state=5 WHERE mailbox=? AND state=0", id);
-      db.run("UPDATE mailbox SET complete=0 WHERE id=?", id);  // should it come back, it is listed afresh
-      t.commit();
-    };
+    auto gone = [id = m.id](Db& db) { state::set_mailbox_gone(db, id); };
     co_await store_.run(std::move(gone));
     co_return;
   }
@@ -554,6 +551,7 @@ asio::awaitable<void> Migration::prepare(Lane* lane, CopyWork* work) {
   if (work->planned->fate == Fate::create) co_await adapt_to_target(target, work->planned);
   auto ready = co_await create_mailboxes(target, work->planned);
   work->given_up = std::move(ready.not_made);
+  work->to_subscribe = std::move(ready.to_subscribe);
   auto names = [id = work->planned->id](Db& db) {
     std::map<std::int64_t, std::string> wires;
     for (auto& m : state::mailboxes(db, id)) wires[m.id.value] = std::move(m.target_wire);
@@ -652,9 +650,7 @@ asio::awaitable<void> Migration::load_once(const PlannedAccount* as_planned) {
     return size(a) > size(b);
   });
   enter(&lane, &work);
-  const auto ended = co_await base::run_both(prepare(&lane, &work), read_ahead(&lane, &work));
-  if (ended.first) std::rethrow_exception(ended.first);
-  if (ended.second) std::rethrow_exception(ended.second);
+  co_await base::both(prepare(&lane, &work), read_ahead(&lane, &work));
   std::vector<asio::awaitable<void>> lanes;
   lanes.push_back(copy_in(&lane, &work));
   for (int i = 0; i < kMostHelpers; ++i) lanes.push_back(help(&work));

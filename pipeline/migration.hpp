@@ -24,6 +24,7 @@
 #include "extract/config/source_config.hpp"
 #include "imap/client/session.hpp"
 #include "load/kerio/provision.hpp"
+#include "load/window_size.hpp"
 #include "pipeline/plan.hpp"
 #include "pipeline/progress.hpp"
 #include "pipeline/report/evidence.hpp"
@@ -195,6 +196,7 @@ class Migration {
                                                 std::vector<const state::MailboxRow*> mailboxes);
   boost::asio::awaitable<void> read_ahead(Lane* lane, CopyWork* work);
   boost::asio::awaitable<void> copy_in(Lane* lane, CopyWork* work);
+  boost::asio::awaitable<void> subscribe_mailboxes(Lane* lane, const PlannedAccount* planned);
   boost::asio::awaitable<void> help(CopyWork* work);
   boost::asio::awaitable<void> help_once(CopyWork* work);
   boost::asio::awaitable<void> copy_mailboxes(Lane* lane, CopyWork* work);
@@ -213,14 +215,16 @@ class Migration {
                                               EvidenceOfAccount* evidence);
   boost::asio::awaitable<bool> mailbox_survives(boost::asio::awaitable<void> work, state::MailboxId mailbox);
   struct Made {
-    std::set<std::int64_t> made;      // by this session
-    std::set<std::int64_t> not_made;  // not there, and refused: opening them would only hide why
+    std::set<std::int64_t> made;                       // by this session
+    std::set<std::int64_t> not_made;                   // not there, and refused: opening them would only hide why
+    std::map<std::int64_t, std::string> to_subscribe;  // their names on the target
   };
   boost::asio::awaitable<Made> create_mailboxes(imap::Session* target, const PlannedAccount* planned);
-  boost::asio::awaitable<std::string> made(imap::Session* target, const PlannedAccount* planned,
-                                           load::MappedMailbox mailbox, imap::Answer answer);
-  boost::asio::awaitable<bool> made_below(imap::Session* target, const PlannedAccount* planned,
-                                          load::MappedMailbox mailbox, std::set<std::string> there, std::string* wire);
+  boost::asio::awaitable<std::string> why_not_made(imap::Session* target, const PlannedAccount* planned,
+                                                   load::MappedMailbox mailbox, imap::Answer answer);
+  boost::asio::awaitable<bool> make_below_prefix(imap::Session* target, const PlannedAccount* planned,
+                                                 load::MappedMailbox mailbox, std::set<std::string> there,
+                                                 std::string* wire);
   boost::asio::awaitable<void> adapt_to_target(imap::Session* target, PlannedAccount* planned);
   boost::asio::awaitable<void> plan_mailboxes(PlannedAccount* planned, const load::TargetView* view,
                                               imap::Session* target);

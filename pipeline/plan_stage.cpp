@@ -268,7 +268,7 @@ asio::awaitable<void> Migration::adapt_to_target(imap::Session* target, PlannedA
                         now.why.empty() ? "as the new account has it" : now.why),
             planned->id, now.id);
       auto save = [now, asked = m.map.name](Db& db) {
-        state::set_target_name(db, state::PlannedMailbox{now.id, now.wire, now.name}, asked);
+        state::set_target_name(db, state::TargetName{now.id, now.wire, now.name}, asked);
       };
       co_await store_.run(std::move(save));
       m.asked = m.map.name;
@@ -280,9 +280,6 @@ asio::awaitable<void> Migration::adapt_to_target(imap::Session* target, PlannedA
 asio::awaitable<void> Migration::plan_mailboxes(PlannedAccount* planned, const load::TargetView* view_there,
                                                 imap::Session* target) {
   const load::TargetView& view = *view_there;
-  std::set<std::string> subscribed;
-  for (const auto& m : view.mailboxes)
-    if (m.subscribed) subscribed.insert(m.wire);
   auto query = [id = planned->id](Db& db) {
     return std::make_pair(state::mailboxes(db, id), state::meta(db, fmt::format("prefix {}", id.value)));
   };
@@ -315,15 +312,15 @@ asio::awaitable<void> Migration::plan_mailboxes(PlannedAccount* planned, const l
   const bool any_flags = std::any_of(all_known.begin(), all_known.end(), [](const Known& k) {
     return std::any_of(k.flagsets.begin(), k.flagsets.end(), [](const auto& set) { return !set.empty(); });
   });
-  std::optional<std::vector<std::string>> permanent;
+  imap::Opened kept;  // what of flags
   if (target == nullptr) {
-    permanent = kerio_flags();
+    kept.permanent_flags = kerio_flags();
   } else if (any_flags) {
     // PERMANENTFLAGS of one mailbox stands for all: a server's rule, seldom a mailbox's.
     auto opened = co_await target->examine("INBOX");
     // Many servers say "()" to EXAMINE, since nothing can be kept on a read-only mailbox: that says nothing about
     // APPEND.
-    if (opened && opened->permanent_flags && !opened->permanent_flags->empty()) permanent = opened->permanent_flags;
+    if (opened && opened->permanent_flags && !opened->permanent_flags->empty()) kept = *opened;
   }
   for (std::size_t at = 0; at < mapped.size(); ++at) {
     const auto& m = mapped[at];
@@ -335,7 +332,7 @@ asio::awaitable<void> Migration::plan_mailboxes(PlannedAccount* planned, const l
         std::find_if(view.mailboxes.begin(), view.mailboxes.end(), [&](const auto& e) { return e.wire == m.wire; });
     if (row->target_name == m.name) p.asked = row->asked_name;
     p.create = existing == view.mailboxes.end() || !existing->selectable;
-    p.subscribe = row->subscribed && !subscribed.contains(m.wire);
+    p.subscribe = row->subscribed && !(existing != view.mailboxes.end() && existing->subscribed);
     p.source_validity = row->uid_validity;
     p.source_uid_next = row->uid_next;
     p.source_messages = row->messages;
@@ -372,18 +369,11 @@ asio::awaitable<void> Migration::plan_mailboxes(PlannedAccount* planned, const l
                                       base::plural(k.undated, "message")));
     std::set<std::string> lost;
     for (const auto& set : k.flagsets)
-      for (const auto& f : set.empty() ? std::vector<std::string>{} : base::split(set, ' ')) {
-        const auto listed = [&](const std::string& x) {
-          return std::any_of(permanent->begin(), permanent->end(), [&](const auto& y) { return base::iequals(x, y); });
-        };
-        if (permanent && !listed(f) && !(f[0] != '\\' && listed("\\*"))) lost.insert(f);
-      }
-    if (settings_.load.deleted == load::DeletedPolicy::unmark) {
-      const bool any = std::any_of(k.flagsets.begin(), k.flagsets.end(), [](const auto& set) {
-        return (" " + set + " ").find(" \\Deleted ") != std::string::npos;
-      });
-      if (any) lost.insert("\\Deleted");
-    }
+      for (const auto& f : state::flag_names(set))
+        if (!kept.keeps(f)) lost.insert(f);
+    const bool any_deleted = std::any_of(k.flagsets.begin(), k.flagsets.end(),
+                                         [](const auto& set) { return state::has_flag(set, "\\Deleted"); });
+    if (any_deleted && settings_.load.deleted == load::DeletedPolicy::unmark) lost.insert("\\Deleted");
     p.flags_lost.assign(lost.begin(), lost.end());
     planned->mailboxes.push_back(std::move(p));
   }

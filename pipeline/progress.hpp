@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "load/mailbox_loader.hpp"
+#include "load/options.hpp"
 
 namespace pipeline {
 

@@ -8,7 +8,7 @@
 
 #include "base/secret.hpp"
 #include "base/tls.hpp"
-#include "load/mailbox_loader.hpp"
+#include "load/options.hpp"
 #include "pipeline/tuning.hpp"
 
 namespace pipeline {

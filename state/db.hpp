@@ -74,7 +74,7 @@ class Rows {
 
 class Db {
  public:
-  // Creates the file if need be. `read_only`: for looking at a finished run's file.
+  // Creates the file if need be.
   explicit Db(const std::string& path);
   ~Db();
   Db(const Db&) = delete;

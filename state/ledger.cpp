@@ -23,7 +23,7 @@ std::int64_t flagset(Db& db, const std::string& names) {
 
 #define MESSAGE_COLUMNS                                                                                           \
   "SELECT m.id, m.uid_validity, m.uid, m.size, m.date, m.zone, coalesce(n.names, f.names), m.state, m.attempts, " \
-  "m.target_uid, m.e1, m.e1x, i.first_u0, i.octets, m.e0 FROM message m JOIN flagset f ON f.id=m.flags "          \
+  "m.target_uid, m.e1, m.e1x, i.octets, m.e0 FROM message m JOIN flagset f ON f.id=m.flags "                      \
   "LEFT JOIN flagset n ON n.id=m.new_flags LEFT JOIN intent i ON i.message=m.id "
 
 MessageRow message_row(const Rows& r) {
@@ -39,9 +39,8 @@ MessageRow message_row(const Rows& r) {
   m.target_uid = r.number<Uid>(9);
   m.e1 = r.digest(10);
   m.e1x = r.digest(11);
-  m.first_u0 = r.number<Uid>(12);
-  m.octets = static_cast<base::Octets>(r.integer(13));
-  m.e0 = r.short_digest(14);
+  m.octets = static_cast<base::Octets>(r.integer(12));
+  m.e0 = r.short_digest(13);
   return m;
 }
 
@@ -264,11 +263,28 @@ void set_target_error(Db& db, MailboxId mailbox, const std::string& error) {
   db.run("UPDATE mailbox SET target_error=? WHERE id=?", error, mailbox);
 }
 
+void add_target_error(Db& db, MailboxId mailbox, const std::string& error) {
+  db.run("UPDATE mailbox SET target_error=? WHERE id=? AND coalesce(target_error, '')=''", error, mailbox);
+}
+
 std::string canonical_flags(std::vector<std::string> names) {
   std::erase_if(names, [](const std::string& n) { return base::iequals(n, "\\Recent"); });
+  for (const char* known : {"\\Answered", "\\Deleted", "\\Draft", "\\Flagged", "\\Seen"})
+    for (auto& n : names)
+      if (base::iequals(n, known)) n = known;
   std::sort(names.begin(), names.end());
   names.erase(std::unique(names.begin(), names.end()), names.end());
   return base::join(names, " ");
+}
+
+std::vector<std::string> flag_names(const std::string& flags) {
+  if (flags.empty()) return {};
+  return base::split(flags, ' ');
+}
+
+bool has_flag(const std::string& flags, std::string_view name) {
+  const auto names = flag_names(flags);
+  return std::any_of(names.begin(), names.end(), [&](const auto& n) { return base::iequals(n, name); });
 }
 
 namespace {
@@ -327,7 +343,7 @@ void add_inventory(Db& db, MailboxId mailbox, UidValidity validity, const Invent
 // MailboxRow::met(), in SQL.
 #define NOT_MET "target_validity=0 AND first_u0=0"
 
-void set_targets(Db& db, const std::vector<PlannedMailbox>& planned) {
+void set_targets(Db& db, const std::vector<TargetName>& planned) {
   Transaction t(db);
   // First all that were only planned: a name may go from one mailbox to another.
   for (const auto& p : planned)
@@ -340,7 +356,7 @@ void set_targets(Db& db, const std::vector<PlannedMailbox>& planned) {
   t.commit();
 }
 
-void set_target_name(Db& db, const PlannedMailbox& to, const std::string& asked_name) {
+void set_target_name(Db& db, const TargetName& to, const std::string& asked_name) {
   db.run("UPDATE mailbox SET target_wire=?, target_name=?, asked_name=? WHERE id=? AND " NOT_MET, to.target_wire,
          to.target_name, asked_name, to.id);
 }
@@ -502,8 +518,7 @@ std::vector<Twin> sent_more_than_once(Db& db, MailboxId mailbox, MessageId self,
                            mailbox, e1, self));
 }
 
-void commit_window(Db& db, UidValidity target_validity, const std::vector<Outcome>& outcomes,
-                   const std::vector<Intent>& intents) {
+void commit_window(Db& db, const std::vector<Outcome>& outcomes, const std::vector<Intent>& intents) {
   Transaction t(db);
   for (const auto& o : outcomes) settle_outcome(db, o);
   for (const auto& i : intents) {
@@ -517,7 +532,7 @@ void commit_window(Db& db, UidValidity target_validity, const std::vector<Outcom
         "CONFLICT(message) DO UPDATE "
         "SET target_validity=excluded.target_validity, u0=excluded.u0, octets=excluded.octets, "
         "first_u0=min(first_u0, excluded.first_u0)",
-        i.id, target_validity, i.u0, i.octets);
+        i.id, i.target_validity, i.u0, i.octets);
     db.run("DELETE FROM note WHERE message=? AND kind='repair'", i.id);
     if (!i.repair.empty())
       db.run("INSERT OR IGNORE INTO note(message, kind, detail) VALUES(?,'repair',?)", i.id, i.repair);
@@ -530,14 +545,21 @@ void commit_window(Db& db, UidValidity target_validity, const std::vector<Outcom
   t.commit();
 }
 
-void set_streamed_e1(Db& db, MessageId id, const base::Fingerprint& print) {
+void bind_found(Db& db, const base::Fingerprint& there, const Outcome& found) {
+  Transaction t(db);
+  set_fingerprint(db, found.id, there);
+  settle_outcome(db, found);
+  t.commit();
+}
+
+void set_fingerprint(Db& db, MessageId id, const base::Fingerprint& print) {
   db.run("UPDATE message SET e1=?, e0=?, e1x=? WHERE id=?", print.e1, print.e0, print.e1x, id);
 }
 
 void back_to_listed(Db& db, const std::vector<MessageId>& ids) {
   Transaction t(db);
   for (const auto id : ids) {
-    // The intent row stays: its first u0 bounds every later look for this message.
+    // The intent row stays: for who reads the file after an accident.
     db.run("UPDATE message SET state=0 WHERE id=? AND state=1", id);
     // Sent under an older UIDVALIDITY of the source, and not on the target: it is listed anew under the present one.
     db.run(
@@ -554,6 +576,21 @@ void back_to_listed(Db& db, const std::vector<MessageId>& ids) {
 }
 
 void set_gone(Db& db, MessageId id, const std::string& detail) { end_in(db, id, MessageState::gone, "gone", detail); }
+
+void set_mailbox_gone(Db& db, MailboxId mailbox) {
+  Transaction t(db);
+#define LISTED_THERE "message WHERE mailbox=? AND state=0"
+  db.run(
+      "INSERT OR IGNORE INTO note(message, kind, detail) SELECT id, 'gone', 'its mailbox was deleted or renamed at the "
+      "source before it was copied; a renamed one is listed under its new name' FROM " LISTED_THERE,
+      mailbox);
+  db.run("DELETE FROM intent WHERE message IN (SELECT id FROM " LISTED_THERE ")", mailbox);
+  db.run("UPDATE message SET state=5 WHERE id IN (SELECT id FROM " LISTED_THERE ")", mailbox);
+#undef LISTED_THERE
+  db.run("UPDATE mailbox SET complete=0 WHERE id=?", mailbox);  // should it come back, it is listed afresh
+  t.commit();
+}
+
 void set_excluded(Db& db, MessageId id, const std::string& reason) {
   end_in(db, id, MessageState::excluded, "excluded", reason);
 }
@@ -655,30 +692,30 @@ std::int64_t retry_quarantined(Db& db, AccountId account) {
 
 // ---- books ----
 
-void Books::add(MessageState s, std::uint64_t count, base::Octets octets_of_them) {
-  inventory += count;
-  octets += octets_of_them;
+void Books::add(MessageState s, base::Octets size) {
+  ++inventory;
+  octets += size;
   switch (s) {
     case MessageState::listed:
     case MessageState::intent:
     case MessageState::acked:
-      pending += count;
-      pending_octets += octets_of_them;
+      ++pending;
+      pending_octets += size;
       break;
     case MessageState::verified:
-      verified += count;
+      ++verified;
       [[fallthrough]];
     case MessageState::bound:
-      bound += count;
+      ++bound;
       break;
     case MessageState::gone:
-      gone += count;
+      ++gone;
       break;
     case MessageState::excluded:
-      excluded += count;
+      ++excluded;
       break;
     case MessageState::quarantined:
-      quarantined += count;
+      ++quarantined;
       break;
   }
 }
@@ -702,7 +739,7 @@ std::map<std::int64_t, Books> books_by_mailbox(Db& db) {
   Rows r = db.rows("SELECT mailbox, state, size FROM message");
   for (auto at = out.end(); r.next();) {
     if (at == out.end() || at->first != r.integer(0)) at = out.try_emplace(r.integer(0)).first;
-    at->second.add(static_cast<MessageState>(r.integer(1)), 1, static_cast<base::Octets>(r.integer(2)));
+    at->second.add(static_cast<MessageState>(r.integer(1)), static_cast<base::Octets>(r.integer(2)));
   }
   return out;
 }

@@ -1,6 +1,5 @@
 // The vocabulary of a migration, and every change that can be made to its ledger: one function per arrow of the state
-// diagram. All take the Db and run on the store's thread; those that write more than one row say "in one transaction"
-// and open it themselves.
+// diagram. All take the Db and run on the store's thread; those that write more than one row do it in one transaction.
 #pragma once
 
 #include <cstdint>
@@ -8,6 +7,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <unordered_set>
 #include <vector>
 
@@ -32,7 +32,7 @@ enum class MessageState : std::uint8_t {
   bound = 3,        // target UID known
   verified = 4,     // bound, and re-read from the target equal
   gone = 5,         // vanished at the source before it was copied
-  excluded = 6,     // by plan or policy, or merged by the target
+  excluded = 6,     // by policy, moved by its user since, or superseded by a row that is listed anew
   quarantined = 7,  // refused; reason, server's words, .eml
 };
 const char* name_of(MessageState s);
@@ -54,7 +54,7 @@ struct ConfiguredPostOffice {
   std::vector<ConfiguredAccount> accounts;
   std::vector<std::pair<std::string, std::string>> not_migrated;  // of the Post Office itself: lists and the like
 };
-// What the configuration says now, in one transaction. Accounts it no longer names keep their ledger and are skipped.
+// What the configuration says now. Accounts it no longer names keep their ledger and are skipped.
 void save_configuration(Db& db, const std::vector<ConfiguredPostOffice>& post_offices);
 std::vector<AccountRow> accounts(Db& db);
 struct PostOfficeRow {
@@ -102,7 +102,6 @@ struct TargetObject {
 // The detail of an account that got a new password; kept when it is tried again with it and when it is found to be
 // ours.
 inline constexpr const char* kNewPassword = "a new password was generated";
-// In one transaction.
 void save_objects(Db& db, const std::vector<TargetObject>& objects);
 std::vector<TargetObject> target_objects(Db& db);
 
@@ -131,11 +130,12 @@ struct FoundMailbox {
   std::string wire, name, delimiter, attributes, excluded;
   bool subscribed = false;
 };
-// The account's mailboxes as the source lists them now, in one transaction.
+// The account's mailboxes as the source lists them now.
 void save_mailboxes(Db& db, AccountId account, const std::vector<FoundMailbox>& found);
 // What kept its messages from being listed, and from being moved; empty: nothing any more.
 void set_source_error(Db& db, MailboxId mailbox, const std::string& error);
 void set_target_error(Db& db, MailboxId mailbox, const std::string& error);
+void add_target_error(Db& db, MailboxId mailbox, const std::string& error);  // where none stands
 
 struct FoundMessage {
   base::Uid uid;
@@ -151,26 +151,29 @@ struct InventoryEnd {
 // A mailbox's inventory, or a part of it.
 struct InventoryPiece {
   // A new UIDVALIDITY: what was never sent under the old one will be listed anew, and is excluded as superseded;
-  // everything else keeps its row until load has found the same content again. Nothing becomes gone (design: "Ends").
+  // everything else keeps its row until load has found the same content again. Nothing becomes gone.
   bool begin = false;
   // New rows are listed; known ones keep their state and learn new flags; gone ones come back.
   std::vector<FoundMessage> found;
   std::optional<InventoryEnd> end;  // the inventory is complete
 };
-// In one transaction: a small mailbox is one sync, and with many accounts most are small.
+// A small mailbox is one sync, and with many accounts most are small.
 void add_inventory(Db& db, MailboxId mailbox, base::UidValidity validity, const InventoryPiece& piece);
-// Flags as one text: sorted, without duplicates and without \Recent.
+// Flags as one text: sorted, without duplicates and without \Recent, system flags spelled as in RFC 3501.
 std::string canonical_flags(std::vector<std::string> names);
+std::vector<std::string> flag_names(const std::string& flags);
+// Any of these texts has it; case-insensitive.
+bool has_flag(const std::string& flags, std::string_view name);
 
 // ---- plan and runs ----
 
-struct PlannedMailbox {
+struct TargetName {
   MailboxId id;
   std::string target_wire, target_name;
 };
-void set_targets(Db& db, const std::vector<PlannedMailbox>& planned);
+void set_targets(Db& db, const std::vector<TargetName>& planned);
 // One mailbox goes under another name than the plan's `asked_name`, before anything was sent to it.
-void set_target_name(Db& db, const PlannedMailbox& to, const std::string& asked_name);
+void set_target_name(Db& db, const TargetName& to, const std::string& asked_name);
 PlanId save_plan(Db& db, std::int64_t at, const std::string& fingerprint, const std::string& content);
 struct PlanRow {
   PlanId id;
@@ -216,7 +219,7 @@ struct MessageRow {
   std::string flags;
   MessageState state = MessageState::listed;
   int attempts = 0;
-  base::Uid target_uid, first_u0;  // 0: none
+  base::Uid target_uid;  // 0: none
   std::optional<Digest> e1, e1x;
   std::optional<std::array<std::uint8_t, 8>> e0;
   base::Octets octets = 0;  // of what was sent, for intents
@@ -253,12 +256,13 @@ struct Note {
 };
 // How the detail of a "date" note begins where the target did not take the date.
 inline constexpr const char* kRefusedDate = "the target refused the date";
-// An APPEND is about to leave. Everything that resume needs (design: "Intent").
+// An APPEND is about to leave. Everything that resume needs.
 struct Intent {
   MessageId id;
-  base::Uid u0;
+  base::UidValidity target_validity;
+  base::Uid u0;  // no copy of it can have a lower UID
   base::Octets octets = 0;
-  std::optional<Digest> e1;  // nothing yet for a streamed body: see set_streamed_e1
+  std::optional<Digest> e1;  // nothing yet for a streamed body: see set_fingerprint
   std::array<std::uint8_t, 8> e0{};
   std::optional<Digest> e1x;
   std::optional<base::DateTime> date;  // the one that is sent, if any
@@ -271,14 +275,17 @@ struct Outcome {
   bool reread = false;   // the body was re-read from the target equal: verified
   std::vector<Note> notes;
 };
-// The results of the window before and the intents of the next, in one transaction: one fsync a window.
-void commit_window(Db& db, base::UidValidity target_validity, const std::vector<Outcome>& outcomes,
-                   const std::vector<Intent>& intents);
-// The whole body of a streamed message has passed; the final CRLF has not left yet.
-void set_streamed_e1(Db& db, MessageId id, const base::Fingerprint& print);
-// Proven absent on the target by a complete look after the settle: may be sent again. In one transaction.
+// The results of the window before and the intents of the next: one fsync a window.
+void commit_window(Db& db, const std::vector<Outcome>& outcomes, const std::vector<Intent>& intents);
+// A copy of that content was on the target before anything was sent for the row.
+void bind_found(Db& db, const base::Fingerprint& there, const Outcome& found);
+// Of a streamed message: its whole body has passed, the final CRLF has not left yet.
+void set_fingerprint(Db& db, MessageId id, const base::Fingerprint& print);
+// Proven absent on the target by a complete look after the settle: may be sent again.
 void back_to_listed(Db& db, const std::vector<MessageId>& ids);
 void set_gone(Db& db, MessageId id, const std::string& detail);
+// Of all that is listed in it: the source has the mailbox no more.
+void set_mailbox_gone(Db& db, MailboxId mailbox);
 void set_excluded(Db& db, MessageId id, const std::string& reason);
 void set_quarantined(Db& db, MessageId id, const std::string& reason);
 void set_verified(Db& db, const std::vector<Outcome>& outcomes);
@@ -295,7 +302,7 @@ struct TargetSettled {
 };
 void set_target_settled(Db& db, MailboxId mailbox, const TargetSettled& settled);
 // The target mailbox is another one than before: its UIDs say nothing any more. Bound rows become acked ("the server
-// said it stored it"), to be found again by content. In one transaction.
+// said it stored it"), to be found again by content.
 void forget_target_uids(Db& db, MailboxId mailbox);
 // Rows bound to UIDs that the mailbox has not reached: back to acked; how many.
 std::int64_t disbelieve_uids_from(Db& db, MailboxId mailbox, base::Uid uid_next);
@@ -321,7 +328,7 @@ std::int64_t retry_quarantined(Db& db, AccountId account);
 struct Books {
   std::uint64_t inventory = 0, bound = 0, verified = 0, gone = 0, excluded = 0, quarantined = 0, pending = 0;
   base::Octets octets = 0, pending_octets = 0;
-  void add(MessageState s, std::uint64_t count, base::Octets octets_of_them);
+  void add(MessageState s, base::Octets size);
   Books& operator+=(const Books& o);
   bool closed() const { return inventory == bound + gone + excluded + quarantined + pending; }
 };

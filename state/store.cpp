@@ -74,10 +74,15 @@ std::string prepare(const std::string& directory, Store::Mode mode) {
 constexpr int kApplicationId = 0x34643273;  // "4d2s"
 constexpr int kSchemaVersion = 4;
 
-// The life of a message, and what each state promises:
+// The life of a message:
 //
-//   listed -> intent -> acked -> bound -> verified        listed -> gone
-//                 \------------^                          listed, intent, acked -> excluded | quarantined
+//   listed -> intent -> acked -> bound -> verified
+//                 \------------^
+//   listed -> verified                          a copy was on the target already
+//   intent -> listed                            proven absent on the target
+//   bound, verified -> acked                    their UIDs say nothing any more
+//   listed, intent, acked -> gone | excluded | quarantined
+//   gone, superseded, quarantined -> listed     the source shows it again, or "4d2kms retry"
 //
 // Numbers of message.state are those of state::MessageState.
 constexpr const char* kSchema1 = R"sql(

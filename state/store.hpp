@@ -4,9 +4,11 @@
 // everything committed before it. One process (flock), one connection, one thread; nobody else opens the file. No
 // secret is ever written into it, nor anything derived from one.
 //
-//   asio::io_context io;                                              // declared first: it must outlive the store's
-//   thread Store store("4d2kms.state", Store::Mode::create); auto work = [=](Db& db) { return count_pending(db,
-//   mailbox); };   // named: see g++ bug 107288 const auto n = co_await store.run(std::move(work));
+//   asio::io_context io;  // declared first: it must outlive the store's thread
+//   Store store("4d2kms.state", Store::Mode::create);
+//
+//   auto work = [=](Db& db) { return pending(db, mailbox); };  // named: see g++ bug 107288
+//   const auto n = co_await store.run(std::move(work));
 #pragma once
 
 #include <boost/asio/awaitable.hpp>

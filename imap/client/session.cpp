@@ -128,8 +128,7 @@ bool is_transient(const StatusLine& line) {
   const auto& c = line.code.name;
   if (c == "AUTHENTICATIONFAILED" || c == "AUTHORIZATIONFAILED" || c == "EXPIRED" || c == "CONTACTADMIN") return false;
   const std::string text = base::lower(line.text);
-  return c == "UNAVAILABLE" || c == "INUSE" || c == "LIMIT" || c == "SERVERBUG" || c == "THROTTLED" ||
-         text.find("maximum number of connections") != std::string::npos ||
+  return is_busy_code(c) || text.find("maximum number of connections") != std::string::npos ||
          text.find("too many") != std::string::npos || text.find("try again") != std::string::npos ||
          base::stated_pause(line.text);
 }

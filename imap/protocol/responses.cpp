@@ -284,6 +284,10 @@ Untagged untagged(Reader& r) {
 
 }  // namespace
 
+bool is_busy_code(std::string_view code) {
+  return std::find(std::begin(kBusyCodes), std::end(kBusyCodes), code) != std::end(kBusyCodes);
+}
+
 std::string StatusLine::verbatim() const {
   static constexpr const char* kWords[] = {"OK", "NO", "BAD", "BYE", "PREAUTH"};
   std::string out = kWords[static_cast<int>(status)];

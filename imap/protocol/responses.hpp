@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -20,6 +21,10 @@ struct ResponseCode {
   std::string name;
   std::string arguments;
 };
+
+// RFC 5530, and THROTTLED of some large services: the server is busy, not unwilling (F24, F25).
+inline constexpr const char* kBusyCodes[] = {"UNAVAILABLE", "INUSE", "LIMIT", "SERVERBUG", "THROTTLED"};
+bool is_busy_code(std::string_view code);
 
 struct StatusLine {
   Status status = Status::ok;

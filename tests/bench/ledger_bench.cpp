@@ -78,12 +78,12 @@ void bind_by_content(benchmark::State& state) {
       const auto sent = bench::send_window(db, box, 1, none, kMessages);
       std::vector<state::Outcome> acked;
       for (const auto& i : sent) acked.push_back({i.id, {}, false, {}});
-      state::commit_window(db, bench::kTargetValidity, acked, {});
+      state::commit_window(db, acked, {});
       rows = state::in_doubt(db, box);
       at = 0;
       state.ResumeTiming();
     }
-    state::commit_window(db, bench::kTargetValidity, {{rows[at].id, base::Uid(at + 1), true, {}}}, {});
+    state::commit_window(db, {{rows[at].id, base::Uid(at + 1), true, {}}}, {});
     ++at;
   }
   state.SetItemsProcessed(state.iterations());

@@ -112,6 +112,7 @@ inline std::vector<state::Intent> send_window(state::Db& db, state::MailboxId ma
     for (const auto& m : state::listed(db, mailbox, kSourceValidity, base::Uid(from - 1), static_cast<int>(size))) {
       state::Intent i;
       i.id = m.id;
+      i.target_validity = kTargetValidity;
       i.u0 = base::Uid(from);
       i.octets = m.size;
       i.e1 = digest(static_cast<std::uint64_t>(m.id.value));
@@ -119,7 +120,7 @@ inline std::vector<state::Intent> send_window(state::Db& db, state::MailboxId ma
       i.date = m.date;
       intents.push_back(std::move(i));
     }
-  state::commit_window(db, kTargetValidity, outcomes, intents);
+  state::commit_window(db, outcomes, intents);
   return intents;
 }
 

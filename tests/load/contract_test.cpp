@@ -1297,11 +1297,29 @@ TEST_F(Contract, SpecialUseThatMovesToAnotherMailboxIsFollowed) {
   EXPECT_EQ(w.target.bodies(World::kUser, "Sent").size(), 1u);
 }
 
+TEST_F(Contract, ARefusedSubscriptionIsSaidAndCostsNoMail) {
+  fill(3);
+  w.source.users[World::kUser]["INBOX"].subscribed = true;
+  w.source.users[World::kUser]["Empty"].subscribed = true;
+  w.target.quirks.refuses_subscribe = true;
+  w.settings.verify = pipeline::VerifyLevel::none;
+  w.run();
+  EXPECT_EQ(w.target.bodies(World::kUser, "INBOX").size(), 3u);
+  EXPECT_EQ(w.query("SELECT count(*) FROM mailbox WHERE target_error LIKE 'Could not subscribe %: server said NO "
+                    "[LIMIT] too many subscriptions.'"),
+            2);
+  w.target.quirks.refuses_subscribe = false;
+  EXPECT_EQ(w.run().exit, 0);
+  EXPECT_EQ(w.query("SELECT count(*) FROM mailbox WHERE target_error<>''"), 0);
+  EXPECT_TRUE(w.target.users[World::kUser]["INBOX"].subscribed);
+  EXPECT_TRUE(w.target.users[World::kUser]["Empty"].subscribed);
+}
+
 TEST_F(Contract, DeletedPolicyHoldsForLargeMessagesAndForLaterFlags) {
   for (const auto policy : {load::DeletedPolicy::skip, load::DeletedPolicy::unmark}) {
     World x;
     x.settings.load.deleted = policy;
-    x.source.put(World::kUser, "INBOX", mail("big", std::string(1100 * 1024, 'x')), {"\\Deleted"});
+    x.source.put(World::kUser, "INBOX", mail("big", std::string(1100 * 1024, 'x')), {"\\DELETED"});
     x.source.put(World::kUser, "INBOX", mail("later"));
     x.run();
     EXPECT_EQ(x.target.bodies(World::kUser, "INBOX").size(), policy == load::DeletedPolicy::skip ? 1u : 2u);

@@ -100,8 +100,8 @@ TEST_F(Inventory, WhatIsLeftToDoIsFoundWithoutGoingThroughWhatIsDone) {
     intents.push_back(i);
     outcomes.push_back({m.id, m.uid, true, {}});
   }
-  commit_window(db(), UidValidity(7), {}, intents);
-  commit_window(db(), UidValidity(7), outcomes, {});
+  commit_window(db(), {}, intents);
+  commit_window(db(), outcomes, {});
   list(1, 5001, 5001);
   const auto cost = [this](const std::function<std::size_t()>& query, std::size_t found) {
     const auto before = db().steps();

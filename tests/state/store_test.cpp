@@ -267,12 +267,11 @@ TEST_F(Ledger, InventoryKeepsSizeDateZoneAndFlags) {
 TEST_F(Ledger, BooksCloseInEveryState) {
   const auto r = rows();
   base::Digest e1{};
-  commit_window(db_, base::UidValidity(7), {},
-                {{r[0].id, base::Uid(10), 100, e1, {}, {}, r[0].date, "", {}},
-                 {r[1].id, base::Uid(10), 200, e1, {}, {}, {}, "", {}}});
+  commit_window(db_, {},
+                {{r[0].id, base::UidValidity(7), base::Uid(10), 100, e1, {}, {}, r[0].date, "", {}},
+                 {r[1].id, base::UidValidity(7), base::Uid(10), 200, e1, {}, {}, {}, "", {}}});
   EXPECT_EQ(books().pending, 3u);
-  commit_window(db_, base::UidValidity(7), {{r[0].id, base::Uid(10), false, {}}, {r[1].id, base::Uid(), false, {}}},
-                {});
+  commit_window(db_, {{r[0].id, base::Uid(10), false, {}}, {r[1].id, base::Uid(), false, {}}}, {});
   EXPECT_EQ(books().bound, 1u);
   EXPECT_EQ(in_doubt(db_, box_).front().state, MessageState::acked);
   set_quarantined(db_, r[1].id, "why");
@@ -289,29 +288,29 @@ TEST_F(Ledger, BooksCloseInEveryState) {
 TEST_F(Ledger, OneTargetUidNeverServesTwoRows) {  // I3
   const auto r = rows();
   base::Digest e1{};
-  commit_window(
-      db_, base::UidValidity(7), {},
-      {{r[0].id, base::Uid(1), 1, e1, {}, {}, {}, "", {}}, {r[1].id, base::Uid(1), 1, e1, {}, {}, {}, "", {}}});
-  commit_window(db_, base::UidValidity(7), {{r[0].id, base::Uid(5), false, {}}}, {});
-  EXPECT_THROW(commit_window(db_, base::UidValidity(7), {{r[1].id, base::Uid(5), false, {}}}, {}), base::Failed);
+  commit_window(db_, {},
+                {{r[0].id, base::UidValidity(7), base::Uid(1), 1, e1, {}, {}, {}, "", {}},
+                 {r[1].id, base::UidValidity(7), base::Uid(1), 1, e1, {}, {}, {}, "", {}}});
+  commit_window(db_, {{r[0].id, base::Uid(5), false, {}}}, {});
+  EXPECT_THROW(commit_window(db_, {{r[1].id, base::Uid(5), false, {}}}, {}), base::Failed);
 }
 
 TEST_F(Ledger, IntentKeepsTheFirstU0OfAllAttempts) {
   const auto r = rows();
   const auto intent = [&](std::uint32_t u0) {
-    commit_window(db_, base::UidValidity(7), {}, {{r[0].id, base::Uid(u0), 1, base::Digest{}, {}, {}, {}, "", {}}});
+    commit_window(db_, {}, {{r[0].id, base::UidValidity(7), base::Uid(u0), 1, base::Digest{}, {}, {}, {}, "", {}}});
   };
   intent(10);
   back_to_listed(db_, {r[0].id});
   intent(50);
-  EXPECT_EQ(in_doubt(db_, box_).front().first_u0.value, 10u);
+  EXPECT_EQ(db_.integer("SELECT first_u0 FROM intent"), 10);
   EXPECT_EQ(in_doubt(db_, box_).front().attempts, 2);
 }
 
 TEST_F(Ledger, NewUidValidityMakesNothingGone) {
   const auto r = rows();
-  commit_window(db_, base::UidValidity(7), {}, {{r[0].id, base::Uid(1), 1, base::Digest{}, {}, {}, {}, "", {}}});
-  commit_window(db_, base::UidValidity(7), {{r[0].id, base::Uid(5), false, {}}}, {});
+  commit_window(db_, {}, {{r[0].id, base::UidValidity(7), base::Uid(1), 1, base::Digest{}, {}, {}, {}, "", {}}});
+  commit_window(db_, {{r[0].id, base::Uid(5), false, {}}}, {});
   add_inventory(db_, box_, base::UidValidity(6), {true, {}, {}});
   add_inventory(db_, box_, base::UidValidity(6), {false, {{base::Uid(1), 100, {}, ""}}, {}});
   const auto b = books();
@@ -333,8 +332,8 @@ TEST_F(Ledger, GoneComesBackWhenTheUidIsThereAgain) {
 
 TEST_F(Ledger, FlagsThatChangeAtTheSourceAreRememberedBesideThoseBrought) {
   const auto r = rows();
-  commit_window(db_, base::UidValidity(7), {}, {{r[0].id, base::Uid(1), 1, base::Digest{}, {}, {}, {}, "", {}}});
-  commit_window(db_, base::UidValidity(7), {{r[0].id, base::Uid(5), false, {}}}, {});
+  commit_window(db_, {}, {{r[0].id, base::UidValidity(7), base::Uid(1), 1, base::Digest{}, {}, {}, {}, "", {}}});
+  commit_window(db_, {{r[0].id, base::Uid(5), false, {}}}, {});
   add_inventory(db_, box_, base::UidValidity(5), {false, {{base::Uid(1), 100, {}, "\\Answered \\Seen"}}, {}});
   auto c = flag_changes(db_, box_);
   ASSERT_EQ(c.size(), 1u);
@@ -361,6 +360,7 @@ TEST_F(StateFolder, ThatAnAccountGotANewPasswordIsKeptUntilItIsRefused) {
 
 TEST(CanonicalFlags, AreSortedOnceAndWithoutRecent) {
   EXPECT_EQ(canonical_flags({"b", "\\Seen", "\\Recent", "b", "a"}), "\\Seen a b");
+  EXPECT_EQ(canonical_flags({"\\DELETED", "\\seen", "\\Seen", "Deleted"}), "Deleted \\Deleted \\Seen");
 }
 
 }  // namespace

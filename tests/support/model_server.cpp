@@ -328,8 +328,8 @@ class ModelConnection final : public imap::Transport {
         say(tag + " OK done");
       }
     } else if (verb == "SUBSCRIBE") {
-      s_.users[user_][arg(0)].subscribed = true;
-      say(tag + " OK done");
+      if (!s_.quirks.refuses_subscribe) s_.users[user_][arg(0)].subscribed = true;
+      say(tag + (s_.quirks.refuses_subscribe ? " NO [LIMIT] too many subscriptions" : " OK done"));
     } else if (verb == "UID FETCH") {
       fetch(tag, arg(0), arg(1));
     } else if (verb == "APPEND") {

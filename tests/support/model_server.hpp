@@ -79,6 +79,7 @@ struct Quirks {
   std::string size_lie;                               // RFC822.SIZE of every message
   std::size_t refuses_literal =
       0;  // of a MULTIAPPEND without LITERAL+: NO instead of the n-th "+"; those before it are kept
+  bool refuses_subscribe = false;
   bool echoes_refused_login = false;
   bool merges_equal = false;  // keeps one of several equal messages in a mailbox, and gives its UID for all of them
   bool short_lists = false;   // UID FETCH 1:n leaves out the last under OK
