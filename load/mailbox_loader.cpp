@@ -36,18 +36,6 @@ bool is_busy(const std::string& words) {
   return base::lower(words).find("try again") != std::string::npos || base::stated_pause(words);
 }
 
-bool is_system(const std::string& flag) { return flag.starts_with('\\'); }
-
-// The content kinds that servers are known to refuse (F30-F35), by the rule that would mend them.
-std::set<Rule> kinds_of(std::string_view octets) {
-  std::set<Rule> out;
-  for (const Rule r : kBodyRules)
-    if (r == Rule::crlf ? octets.find('\n') != std::string_view::npos && repaired(r, octets).has_value()
-                        : repaired(r, octets).has_value())
-      out.insert(r);
-  return out;
-}
-
 // RFC 4315: "APPENDUID validity uid-set", of exactly `count` UIDs in ascending order. A validity that is not known yet
 // is learnt from it.
 std::optional<std::vector<Uid>> append_uids(const imap::Answer& answer, base::UidValidity* validity,
@@ -66,12 +54,6 @@ std::optional<std::vector<Uid>> append_uids(const imap::Answer& answer, base::Ui
     return std::nullopt;  // strictly ascending
   *validity = base::UidValidity(static_cast<std::uint32_t>(*v));
   return out;
-}
-
-std::string repairs(const std::vector<Rule>& applied) {
-  std::vector<std::string> out;
-  for (const auto r : applied) out.emplace_back(describe(r));
-  return base::join(out, "; ");
 }
 
 // A name in a set, as long as it lives.
@@ -667,47 +649,8 @@ asio::awaitable<bool> MailboxLoader::settled_by_content(const MessageRow& row, c
   co_return true;
 }
 
-// What of a message's flags this mailbox takes.
-MailboxLoader::Sendable MailboxLoader::sendable(const std::string& flags) const {
-  Sendable out;
-  for (auto& f : state::flag_names(flags)) {
-    const bool deleted = base::iequals(f, "\\Deleted");
-    bool keep = imap::is_flag(f) && !(deleted && context_.options.deleted == DeletedPolicy::unmark);
-    keep = keep && opened_.keeps(f);
-    (keep ? out.kept : out.left_out).push_back(f);
-  }
-  return out;
-}
-
-MailboxLoader::Outgoing MailboxLoader::outgoing(MessageRow row, std::string octets, const base::Fingerprint& print,
-                                                std::string_view header) {
-  Outgoing o;
-  o.print = print;
-  o.date = row.date;
-  if (header.empty()) header = octets;
-  const auto now = context_.clock.unix_seconds();
-  if (!o.date || !imap::storable(*o.date, now)) {
-    const std::string had = o.date ? imap::format_date_time(*o.date) : std::string("none that is a date");
-    o.date = imap::parse_rfc5322_date(header_field(header, "Date"));
-    std::string used = "the Date: header";
-    if (!o.date || !imap::storable(*o.date, now)) {
-      const std::string received = header_field(header, "Received");
-      const auto semicolon = received.rfind(';');
-      o.date = semicolon == std::string::npos ? std::nullopt : imap::parse_rfc5322_date(received.substr(semicolon + 1));
-      used = "the first Received: header";
-    }
-    if (!o.date || !imap::storable(*o.date, now)) {
-      o.date.reset();
-      used = "none, so that the target sets its own";
-    }
-    o.notes.push_back({"date", fmt::format("INTERNALDATE at the source: {}; sent: {}", had, used)});
-  }
-  auto flags = sendable(row.flags);
-  o.flags = std::move(flags.kept);
-  if (!flags.left_out.empty()) o.notes.push_back({"flags", "not kept: " + base::join(flags.left_out, " ")});
-  o.row = std::move(row);
-  o.octets = std::move(octets);
-  return o;
+SendableFlags MailboxLoader::sendable(const std::string& flags) const {
+  return load::sendable(flags, opened_, context_.options.deleted);
 }
 
 asio::awaitable<bool> MailboxLoader::left_out_by_policy(const MessageRow& row) {
@@ -764,23 +707,13 @@ asio::awaitable<void> MailboxLoader::process(Window window) {
       co_await quarantine(row, kBeyondLimit, limit_words(), body.octets);
       continue;
     }
-    items.push_back(outgoing(std::move(row), std::move(body.octets), body.print, {}));
-    repair_as_before(items.back());
+    auto flags = sendable(row.flags);
+    auto& item = items.emplace_back(std::move(row), std::move(flags), body.octets, context_.clock.unix_seconds());
+    item.octets = std::move(body.octets);
+    item.print = body.print;
+    item.repair_as_before();
   }
   co_await send(std::move(items));
-}
-
-// What may still be on its way to the target in a repaired form is sent in that form: a late copy of it is known by its
-// fingerprint then, and not taken for an equal message's.
-void MailboxLoader::repair_as_before(Outgoing& item) {
-  if (item.row.attempts == 0 || !item.row.e1 || *item.row.e1 == item.print.e1) return;
-  std::vector<Rule> rules;
-  for (const auto& form : repaired_forms(item.octets)) {
-    rules.push_back(form.rule);
-    if (base::fingerprint(form.octets).e1 != *item.row.e1) continue;
-    for (const auto rule : rules) apply(rule, item);
-    return;
-  }
 }
 
 asio::awaitable<void> MailboxLoader::send(std::vector<Outgoing> items) {
@@ -825,9 +758,8 @@ asio::awaitable<void> MailboxLoader::send_window(std::vector<Outgoing> items) {
   std::vector<state::Intent> intents;
   std::vector<imap::AppendItem> append;
   for (const auto& o : items) {
-    intents.push_back({o.row.id, opened_.uid_validity, u0_, o.octets.size(), o.print.e1, o.print.e0, o.print.e1x,
-                       o.date, repairs(o.applied), o.notes});
-    append.push_back({o.flags, o.date ? imap::format_date_time(*o.date) : std::string(), o.octets});
+    intents.push_back(o.intent(opened_.uid_validity, u0_));
+    append.push_back(o.append_item());
   }
   {
     auto outcomes = co_await take_outcomes();
@@ -919,8 +851,7 @@ void MailboxLoader::take_answer(const imap::Answer& answer, std::vector<Outgoing
 
 // After a NO or BAD: whatever the server says, nothing is sent again without a complete look (I4). Returns those that
 // are proven absent. `proven`: the server never asked for the literal, so it cannot have it.
-asio::awaitable<std::vector<MailboxLoader::Outgoing>> MailboxLoader::not_stored(std::vector<Outgoing> items,
-                                                                                bool proven) {
+asio::awaitable<std::vector<Outgoing>> MailboxLoader::not_stored(std::vector<Outgoing> items, bool proven) {
   co_await flush();
   if (!proven) {
     co_await reopen();
@@ -974,74 +905,12 @@ void MailboxLoader::give_up(const imap::Answer& answer, const std::string& what)
   }
 }
 
-// false: the rule has nothing to do on this message.
-bool MailboxLoader::apply(Rule rule, Outgoing& item) {
-  const auto had = item.date;
-  std::string left_out;
-  switch (rule) {
-    case Rule::drop_keywords:
-      for (const auto& f : item.flags)
-        if (!is_system(f)) left_out += (left_out.empty() ? "" : " ") + f;
-      if (left_out.empty()) return false;
-      std::erase_if(item.flags, [](const auto& f) { return !is_system(f); });
-      item.notes.push_back({"flags", "not kept: " + left_out});
-      break;
-    case Rule::utc_date:
-      if (!had || had->zone_minutes == 0) return false;
-      item.date->zone_minutes = 0;
-      break;  // the same instant: no note
-    case Rule::replace_date:
-      item.date = imap::parse_rfc5322_date(header_field(item.octets, "Date"));
-      if (!item.date || (had && item.date->same_instant(*had))) {
-        item.date = had;
-        return false;
-      }
-      break;
-    case Rule::drop_date:
-      if (!had) return false;
-      item.date.reset();
-      break;
-    default: {
-      auto after = repaired(rule, item.octets);
-      if (!after) return false;
-      item.octets = std::move(*after);
-      item.print = base::fingerprint(item.octets);
-    }
-  }
-  if (rule == Rule::replace_date || rule == Rule::drop_date) {
-    std::erase_if(item.notes, [](const auto& n) { return n.detail.starts_with(state::kRefusedDate); });
-    item.notes.push_back(
-        {"date", fmt::format("{} {}; sent: {}", state::kRefusedDate,
-                             item.row.date ? imap::format_date_time(*item.row.date) : std::string("none"),
-                             item.date ? imap::format_date_time(*item.date) : std::string("none"))});
-  }
-  item.applied.push_back(rule);
-  return true;
-}
-
-// Changes `item` by the next rule that has something to do on it; false: none is left. `body`: what rules for bodies
-// may work on.
-bool MailboxLoader::next_rung(Outgoing& item, const imap::Answer& answer, std::string_view body) {
-  if (!item.ladder_known) {
-    const bool keywords =
-        std::any_of(item.flags.begin(), item.flags.end(), [](const auto& f) { return !is_system(f); });
-    item.rules = ladder(answer.tagged, body, keywords, item.date.has_value());
-    item.ladder_known = true;
-  }
-  while (!item.rules.empty()) {
-    const Rule rule = item.rules.front();
-    item.rules.erase(item.rules.begin());
-    if (apply(rule, item)) return true;
-  }
-  return false;
-}
-
 asio::awaitable<void> MailboxLoader::refused(Outgoing item, imap::Answer answer) {
   const auto kind = classify(answer.tagged);
   if (kind != Refusal::message && kind != Refusal::flags_or_date)
     give_up(answer, fmt::format("UID {} ({})", item.row.uid.value, base::human_octets(item.octets.size())));
   for (const auto k : kinds_of(item.octets)) refused_kinds_.insert(k);
-  if (!next_rung(item, answer, item.octets)) {
+  if (!item.next_rung(answer.tagged, item.octets, item.octets)) {
     // So many in a row is no longer about the messages.
     if (++refused_in_a_row_ > kRefusedInARow)
       give_up(answer, fmt::format("UID {} and {} before it", item.row.uid.value, kRefusedInARow));
@@ -1062,15 +931,17 @@ class MailboxLoader::LargeAppend final : public imap::BodyReceiver {
   LargeAppend(MailboxLoader& loader, Outgoing& item) : loader_(loader), item_(item) {}
   asio::awaitable<bool> begin(base::Octets octets) override {
     size = octets;
-    state::Intent intent{
-        item_.row.id, loader_.opened_.uid_validity, loader_.u0_, octets, std::nullopt, {}, std::nullopt,
-        item_.date,   repairs(item_.applied),       item_.notes};
+    auto intent = item_.intent(loader_.opened_.uid_validity, loader_.u0_);
+    intent.octets = octets;
+    intent.e1.reset();  // of an earlier attempt, perhaps; what comes now may be another body
+    intent.e0 = {};
+    intent.e1x.reset();
     std::vector<state::Intent> intents(1, std::move(intent));
     auto outcomes = co_await loader_.take_outcomes();
     auto commit = [outcomes, intents](Db& db) { state::commit_window(db, outcomes, intents); };
     co_await loader_.context_.store.run(std::move(commit));
     started = true;
-    const imap::AppendItem append{item_.flags, item_.date ? imap::format_date_time(*item_.date) : std::string(), {}};
+    const auto append = item_.append_item();
     refusal = co_await loader_.context_.target.append_begin(loader_.mailbox_.target_wire, append, octets);
     co_return !refusal;
   }
@@ -1133,7 +1004,7 @@ asio::awaitable<void> MailboxLoader::copy_large(MessageRow row) {
   }
   const bool may = co_await may_send(0);
   if (!may) co_return;
-  Outgoing item = outgoing(row, {}, {}, header);
+  Outgoing item(row, sendable(row.flags), header, context_.clock.unix_seconds());
   for (;;) {
     const auto answer = co_await send_large(&item);
     if (!answer) co_return;
@@ -1147,10 +1018,7 @@ asio::awaitable<void> MailboxLoader::copy_large(MessageRow row) {
       header = std::move(again.header);
     }
     // The body is not in memory: only the rules that leave it alone.
-    item.octets = header;
-    const bool changed = next_rung(item, *answer, {});
-    item.octets.clear();
-    if (changed) continue;
+    if (item.next_rung(answer->tagged, header, {})) continue;
     co_await quarantine_large(row, "the target refused it", answer->tagged.verbatim());
     co_return;
   }

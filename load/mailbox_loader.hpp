@@ -29,7 +29,7 @@
 #include "load/body_source.hpp"
 #include "load/gate.hpp"
 #include "load/options.hpp"
-#include "load/repair.hpp"
+#include "load/outgoing.hpp"
 #include "load/window_reader.hpp"
 #include "load/window_size.hpp"
 #include "state/store.hpp"
@@ -90,18 +90,6 @@ class MailboxLoader {
     bool taken = false;
     bool spare = false;  // an equal message's second copy: for no row with another date
   };
-  struct Outgoing {
-    state::MessageRow row;
-    std::string octets;
-    base::Fingerprint print;
-    std::vector<std::string> flags;
-    std::optional<base::DateTime> date;
-    std::vector<state::Note> notes;
-    std::vector<Rule> applied;
-    std::vector<Rule> rules;  // still to be tried
-    bool ladder_known = false;
-  };
-
   // The target's session, alone, until the end of the scope; a loader that has it already keeps it.
   class [[nodiscard]] Alone {
    public:
@@ -144,12 +132,7 @@ class MailboxLoader {
   boost::asio::awaitable<void> process(Window window);
   boost::asio::awaitable<bool> settled_by_content(const state::MessageRow& row, const base::Fingerprint& print,
                                                   std::string_view octets);
-  struct Sendable {
-    std::vector<std::string> kept, left_out;
-  };
-  Sendable sendable(const std::string& flags) const;
-  Outgoing outgoing(state::MessageRow row, std::string octets, const base::Fingerprint& print, std::string_view header);
-  void repair_as_before(Outgoing& item);
+  SendableFlags sendable(const std::string& flags) const;
   [[nodiscard]] bool beyond_limit(base::Octets octets) const;
   [[nodiscard]] std::string limit_words() const;
   boost::asio::awaitable<void> send(std::vector<Outgoing> items);
@@ -157,9 +140,7 @@ class MailboxLoader {
   boost::asio::awaitable<void> send_window(std::vector<Outgoing> items);
   void take_answer(const imap::Answer& answer, std::vector<Outgoing*> items);
   boost::asio::awaitable<std::vector<Outgoing>> not_stored(std::vector<Outgoing> items, bool proven);
-  bool apply(Rule rule, Outgoing& item);
   boost::asio::awaitable<void> refused(Outgoing item, imap::Answer answer);
-  bool next_rung(Outgoing& item, const imap::Answer& answer, std::string_view body);
   boost::asio::awaitable<void> copy_large(state::MessageRow row);
   boost::asio::awaitable<std::optional<imap::Answer>> send_large(Outgoing* item);
   boost::asio::awaitable<bool> copied_now(state::MessageRow row, imap::ReadMessage read);

@@ -67,6 +67,13 @@ std::optional<std::string> repaired(Rule rule, std::string_view octets) {
   return std::nullopt;
 }
 
+std::set<Rule> kinds_of(std::string_view octets) {
+  std::set<Rule> out;
+  for (const Rule r : kBodyRules)
+    if (repaired(r, octets)) out.insert(r);
+  return out;
+}
+
 std::vector<Form> repaired_forms(std::string_view octets) {
   std::vector<Form> out;
   for (const Rule r : kBodyRules)

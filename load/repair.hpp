@@ -3,6 +3,7 @@
 #pragma once
 
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -22,6 +23,9 @@ enum class Rule : std::uint8_t {
 };
 const char* describe(Rule r);
 inline constexpr Rule kBodyRules[] = {Rule::drop_mbox_line, Rule::crlf, Rule::replace_nul};  // as they are tried
+
+// The kinds of content that servers are known to refuse (F30-F35), by the rules that would mend them.
+std::set<Rule> kinds_of(std::string_view octets);
 
 // The body as the rule leaves it; nothing if the rule has nothing to do on it (rules for flags and dates never do).
 std::optional<std::string> repaired(Rule rule, std::string_view octets);
