@@ -280,8 +280,7 @@ asio::awaitable<void> MailboxLoader::look(imap::Session& session, Completeness c
   unshown_ = to > u0_ && known.size() < to.value - u0_.value;
   std::vector<imap::Envelope> unknown;
   for (auto& e : *all) {
-    if (std::binary_search(bound.begin(), bound.end(), e.uid) || used_now_.contains(e.uid) ||
-        seen_uids_.contains(e.uid))
+    if (std::binary_search(bound.begin(), bound.end(), e.uid) || used_now_.contains(e.uid) || unbound_.has_read(e.uid))
       continue;
     unknown.push_back(std::move(e));
   }
@@ -304,62 +303,29 @@ asio::awaitable<void> MailboxLoader::look(imap::Session& session, Completeness c
                  "Could not read UID {} in {} on the target, which may be a message of ours: {}. The messages of this "
                  "mailbox stay pending.",
                  m.envelope.uid.value, where(), m.words)});
-      seen_uids_.insert(m.envelope.uid);
-      ++untaken_;
-      const std::size_t at = seen_.size();
-      by_e1_[m.print.e1].push_back(at);
-      if (m.print.e1x) by_e1x_[*m.print.e1x].push_back(at);
-      seen_.push_back({m.envelope.uid, m.print, m.envelope.date, state::canonical_flags(std::move(m.envelope.flags))});
+      unbound_.add({m.envelope.uid, m.print, m.envelope.date, state::canonical_flags(std::move(m.envelope.flags))});
     }
   }
 }
 
-// Of equal copies the one that is most like the row, if one is as like as `at_least`. The date counts for more: flags
-// are what users change.
-MailboxLoader::Seen* MailboxLoader::find_seen(const base::Fingerprint& print, const MessageRow& row,
-                                              Likeness at_least) {
-  std::optional<std::string> flags;  // as they were sent; of no use where there is no copy
-  const auto free_one = [&](auto& index, const base::Digest& d, bool rewritten) -> Seen* {
-    const auto it = index.find(d);
-    if (it == index.end()) return nullptr;
-    if (!flags) flags = state::canonical_flags(sendable(row.flags).kept);
-    Seen* best = nullptr;
-    auto best_likeness = at_least;
-    for (const auto at : it->second) {
-      Seen& s = seen_[at];
-      if (s.taken || (rewritten && s.print.header_8bit)) continue;
-      const bool same_date = row.date && s.date && s.date->same_instant(*row.date), same_flags = s.flags == *flags;
-      const auto likeness = same_date && same_flags ? Likeness::both
-                            : same_date             ? Likeness::date
-                            : same_flags            ? Likeness::flags
-                                                    : Likeness::content;
-      if (likeness < at_least || (s.spare && likeness < Likeness::date) ||
-          (best != nullptr && likeness <= best_likeness))
-        continue;
-      best = &s;
-      best_likeness = likeness;
-      if (likeness == Likeness::both) break;
-    }
-    return best;
-  };
-  if (auto* s = free_one(by_e1_, print.e1, false)) return s;
-  // A server that rewrites raw headers leaves no 8-bit octet in them: a copy that has some is another message.
-  if (print.e1x)
-    if (auto* s = free_one(by_e1x_, *print.e1x, true)) return s;
-  return nullptr;
+std::string MailboxLoader::flags_as_sent(const std::string& flags) const {
+  return state::canonical_flags(sendable(flags).kept);
 }
 
-bool MailboxLoader::is_like(const Seen& copy, const state::Twin& twin) const {
-  return copy.flags == state::canonical_flags(sendable(twin.flags).kept) &&
-         (!twin.date || (copy.date && copy.date->same_instant(*twin.date)));
+Copy* MailboxLoader::find_unbound(const base::Fingerprint& print, const MessageRow& row, Likeness at_least) {
+  return unbound_.find(
+      print, row.date, [&] { return flags_as_sent(row.flags); }, at_least);
 }
 
-// As find_seen. But a copy with another date that is just what we sent for an equal message, and perhaps twice, is that
-// one's late second copy: this row gets its own, and the sweep deals with the spare one.
-asio::awaitable<MailboxLoader::Seen*> MailboxLoader::find_copy(base::Fingerprint print, MessageRow row,
-                                                               Likeness at_least) {
+bool MailboxLoader::is_like(const Copy& copy, const state::Twin& twin) const {
+  return copy.flags == flags_as_sent(twin.flags) && (!twin.date || (copy.date && copy.date->same_instant(*twin.date)));
+}
+
+// As find_unbound. But a copy with another date that is just what we sent for an equal message, and perhaps twice, is
+// that one's late second copy: this row gets its own, and the sweep deals with the spare one.
+asio::awaitable<Copy*> MailboxLoader::find_copy(base::Fingerprint print, MessageRow row, Likeness at_least) {
   for (;;) {
-    Seen* s = find_seen(print, row, at_least);
+    Copy* s = find_unbound(print, row, at_least);
     if (s == nullptr || s->uid < mailbox_.first_u0 || !row.date || (s->date && s->date->same_instant(*row.date)))
       co_return s;
     auto query = [id = mailbox_.id, self = row.id, e1 = s->print.e1](Db& db) {
@@ -387,15 +353,14 @@ std::vector<state::Note> MailboxLoader::stored_notes(const MessageRow& row, cons
   return notes;
 }
 
-Outcome MailboxLoader::bind_to_seen(const MessageRow& row, const base::Fingerprint& print, Seen& seen,
+Outcome MailboxLoader::bind_to_copy(const MessageRow& row, const base::Fingerprint& print, Copy& copy,
                                     const std::string& how) {
-  seen.taken = true;
-  --untaken_;
-  Outcome o{row.id, seen.uid, true, stored_notes(row, seen.date, seen.flags)};
-  if (print.e1 != seen.print.e1) o.notes.push_back({"rewritten", "the target rewrote raw 8-bit octets of the header"});
+  unbound_.take(copy);
+  Outcome o{row.id, copy.uid, true, stored_notes(row, copy.date, copy.flags)};
+  if (print.e1 != copy.print.e1) o.notes.push_back({"rewritten", "the target rewrote raw 8-bit octets of the header"});
   if (!how.empty()) o.notes.push_back({"found", how});
-  used_now_.insert(seen.uid);
-  highest_bound_ = std::max(highest_bound_, seen.uid);
+  used_now_.insert(copy.uid);
+  highest_bound_ = std::max(highest_bound_, copy.uid);
   count_settled(row.id);
   return o;
 }
@@ -418,7 +383,7 @@ asio::awaitable<void> MailboxLoader::bind_in_doubt() {
       base::Fingerprint print;
       print.e1 = *row.e1;
       print.e1x = row.e1x;
-      Seen* s = find_seen(print, row, at_least);
+      Copy* s = find_unbound(print, row, at_least);
       if (s != nullptr && at_least < Likeness::date) {
         if (!several) {
           auto several_query = [id](Db& db) { return state::contents_of_several(db, id); };
@@ -427,7 +392,7 @@ asio::awaitable<void> MailboxLoader::bind_in_doubt() {
         if (several->contains(print.e1)) s = co_await find_copy(print, row, at_least);
       }
       if (s == nullptr) continue;
-      outcomes.push_back(bind_to_seen(row, print, *s, {}));
+      outcomes.push_back(bind_to_copy(row, print, *s, {}));
       row.e1.reset();
       row.state = MessageState::bound;
     }
@@ -495,12 +460,14 @@ asio::awaitable<void> MailboxLoader::give_verdict() {
   co_await bind_in_doubt();
   rows = co_await context_.store.run(query);
   std::erase_if(rows, [](const MessageRow& r) { return r.state != MessageState::acked; });
-  if (!rows.empty()) co_await find_elsewhere(std::move(rows));
+  if (rows.empty()) co_return;
+  auto nowhere = co_await find_elsewhere(std::move(rows));
+  for (auto& row : nowhere) co_await quarantine_lost(std::move(row));
 }
 
 // Acknowledged, and two sessions do not show it here: its user may have moved it already. Looked for in the account's
-// other mailboxes; never sent again on suspicion.
-asio::awaitable<void> MailboxLoader::find_elsewhere(std::vector<MessageRow> lost) {
+// other mailboxes; returns those that are not there either.
+asio::awaitable<std::vector<MessageRow>> MailboxLoader::find_elsewhere(std::vector<MessageRow> lost) {
   std::unordered_map<base::Digest, std::vector<MessageRow>, base::DigestHash> wanted;
   std::set<base::Octets> sizes;
   for (auto& r : lost) {
@@ -543,36 +510,36 @@ asio::awaitable<void> MailboxLoader::find_elsewhere(std::vector<MessageRow> lost
     }
   }
   co_await reopen();
-  for (auto& row : lost) {
-    std::string reason = "the server said it stored the message, and it is not to be found on the target";
-    // F39: one UID serves one row only, so the others of a merging server's equal messages end here.
-    if (row.e1) {
-      auto query = [id = mailbox_.id, e1 = *row.e1, e1x = row.e1x](Db& db) {
-        return state::sent_with(db, id, e1, e1x);
-      };
-      const auto twins = co_await context_.store.run(std::move(query));
-      if (!twins.empty() && twins.front().target_uid.value != 0)
-        reason += fmt::format(
-            "; UID {} there is an equal message of this mailbox: the target keeps one of several equal ones",
-            twins.front().target_uid.value);
-    }
-    std::string octets;
-    if (row.validity == mailbox_.uid_validity) {
-      std::vector<imap::ReadMessage> read;
-      try {
-        read = co_await context_.source.read(mailbox_, std::vector<Uid>(1, row.uid));
-      } catch (const base::Failed& f) {
-        if (f.error.scope != Scope::mailbox || f.error.remedy != Remedy::skip)
-          throw;  // else it goes without its octets
-      }
-      if (!read.empty() && read.front().found == imap::BodyFound::too_large) {
-        co_await quarantine_large(row, reason, "OK");
-        continue;
-      }
-      if (!read.empty()) octets = std::move(read.front().octets);
-    }
-    co_await quarantine(row, reason, "OK", octets);
+  co_return lost;
+}
+
+// Never sent again on suspicion.
+asio::awaitable<void> MailboxLoader::quarantine_lost(MessageRow row) {
+  std::string reason = "the server said it stored the message, and it is not to be found on the target";
+  // F39: one UID serves one row only, so the others of a merging server's equal messages end here.
+  if (row.e1) {
+    auto query = [id = mailbox_.id, e1 = *row.e1, e1x = row.e1x](Db& db) { return state::sent_with(db, id, e1, e1x); };
+    const auto twins = co_await context_.store.run(std::move(query));
+    if (!twins.empty() && twins.front().target_uid.value != 0)
+      reason +=
+          fmt::format("; UID {} there is an equal message of this mailbox: the target keeps one of several equal ones",
+                      twins.front().target_uid.value);
   }
+  std::string octets;
+  if (row.validity == mailbox_.uid_validity) {
+    std::vector<imap::ReadMessage> read;
+    try {
+      read = co_await context_.source.read(mailbox_, std::vector<Uid>(1, row.uid));
+    } catch (const base::Failed& f) {
+      if (f.error.scope != Scope::mailbox || f.error.remedy != Remedy::skip) throw;  // else it goes without its octets
+    }
+    if (!read.empty() && read.front().found == imap::BodyFound::too_large) {
+      co_await quarantine_large(row, reason, "OK");
+      co_return;
+    }
+    if (!read.empty()) octets = std::move(read.front().octets);
+  }
+  co_await quarantine(row, reason, "OK", octets);
 }
 
 // ---- copying ----
@@ -614,7 +581,7 @@ asio::awaitable<void> MailboxLoader::copy_listed() {
 // The content is on the target already, or is that of a row under an older UIDVALIDITY of the source: nothing to send.
 asio::awaitable<bool> MailboxLoader::settled_by_content(const MessageRow& row, const base::Fingerprint& print,
                                                         std::string_view octets) {
-  Seen* seen = nullptr;
+  Copy* seen = nullptr;
   std::optional<state::MessageId> old;
   const auto find_stale = [&](const base::Fingerprint& p) {
     if (const auto it = stale_.find(p.e1); it != stale_.end() && !it->second.empty()) {
@@ -626,8 +593,8 @@ asio::awaitable<bool> MailboxLoader::settled_by_content(const MessageRow& row, c
   };
   base::Fingerprint there = print;
   std::string how = "was on the target already";
-  if (!find_stale(print) && untaken_ > 0) seen = co_await find_copy(print, row, Likeness::content);
-  if (!old && seen == nullptr && (untaken_ > 0 || !stale_.empty()) && !octets.empty()) {
+  if (!find_stale(print) && unbound_.any()) seen = co_await find_copy(print, row, Likeness::content);
+  if (!old && seen == nullptr && (unbound_.any() || !stale_.empty()) && !octets.empty()) {
     // It may have been stored in a repaired form.
     for (const auto& form : repaired_forms(octets)) {
       there = base::fingerprint(form.octets);
@@ -643,7 +610,7 @@ asio::awaitable<bool> MailboxLoader::settled_by_content(const MessageRow& row, c
     co_return true;
   }
   if (seen == nullptr) co_return false;
-  const auto outcome = bind_to_seen(row, there, *seen, how);
+  const auto outcome = bind_to_copy(row, there, *seen, how);
   auto commit = [there, outcome](Db& db) { state::bind_found(db, there, outcome); };
   co_await context_.store.run_in_order(std::move(commit));
   co_return true;
@@ -783,29 +750,8 @@ asio::awaitable<void> MailboxLoader::send_window(std::vector<Outgoing> items) {
   if (multi) {
     std::vector<Outgoing*> all;
     for (auto& o : items) all.push_back(&o);
-    if (answers[0].ok()) {
-      take_answer(answers[0], std::move(all));
-      co_return;
-    }
-    const auto session = co_await alone();
-    // Only of a single message does a literal that was not asked for prove anything: those before it may have been
-    // kept.
-    auto left = co_await not_stored(std::move(items), false);
-    if (left.empty()) co_return;
-    if (left.size() == 1) {
-      co_await refused(std::move(left.front()), std::move(answers[0]));
-      co_return;
-    }
-    const auto kind = classify(answers[0].tagged);
-    if (kind != Refusal::message && kind != Refusal::flags_or_date)
-      give_up(answers[0], base::plural(left.size(), "message"));
-    // All or nothing (RFC 3502): find the one that spoils it, keeping the order.
-    const auto half = static_cast<std::ptrdiff_t>(left.size() / 2);
-    std::vector<Outgoing> first(std::make_move_iterator(left.begin()), std::make_move_iterator(left.begin() + half));
-    std::vector<Outgoing> second(std::make_move_iterator(left.begin() + half), std::make_move_iterator(left.end()));
-    left.clear();
-    co_await send(std::move(first));
-    co_await send(std::move(second));
+    if (answers[0].ok()) take_answer(answers[0], std::move(all));
+    else co_await refused_together(std::move(items), std::move(answers[0]));
     co_return;
   }
   std::vector<std::pair<Outgoing, imap::Answer>> bad;
@@ -823,13 +769,34 @@ asio::awaitable<void> MailboxLoader::send_window(std::vector<Outgoing> items) {
   }
 }
 
+// All or nothing (RFC 3502).
+asio::awaitable<void> MailboxLoader::refused_together(std::vector<Outgoing> items, imap::Answer answer) {
+  const auto session = co_await alone();
+  // Only of a single message does a literal that was not asked for prove anything: those before it may have been
+  // kept.
+  auto left = co_await not_stored(std::move(items), false);
+  if (left.empty()) co_return;
+  if (left.size() == 1) {
+    co_await refused(std::move(left.front()), std::move(answer));
+    co_return;
+  }
+  if (!is_of_the_message(classify(answer.tagged))) give_up(answer, base::plural(left.size(), "message"));
+  // Find the one that spoils it, keeping the order.
+  const auto half = static_cast<std::ptrdiff_t>(left.size() / 2);
+  std::vector<Outgoing> first(std::make_move_iterator(left.begin()), std::make_move_iterator(left.begin() + half));
+  std::vector<Outgoing> second(std::make_move_iterator(left.begin() + half), std::make_move_iterator(left.end()));
+  left.clear();
+  co_await send(std::move(first));
+  co_await send(std::move(second));
+}
+
 // A tagged OK for these messages: bound where the UIDs are credible, else acked (I2, I3).
 void MailboxLoader::take_answer(const imap::Answer& answer, std::vector<Outgoing*> items) {
   auto validity = opened_.uid_validity;
   const auto uids = append_uids(answer, &validity, items.size());
   bool credible = uids.has_value();
   if (uids)
-    for (const auto u : *uids) credible = credible && u >= u0_ && !used_now_.contains(u) && !seen_uids_.contains(u);
+    for (const auto u : *uids) credible = credible && u >= u0_ && !used_now_.contains(u) && !unbound_.has_read(u);
   if (credible) opened_.uid_validity = validity;
   for (std::size_t i = 0; i < items.size(); ++i) {
     Outcome o{items[i]->row.id, credible ? (*uids)[i] : Uid(), false, {}};
@@ -906,8 +873,7 @@ void MailboxLoader::give_up(const imap::Answer& answer, const std::string& what)
 }
 
 asio::awaitable<void> MailboxLoader::refused(Outgoing item, imap::Answer answer) {
-  const auto kind = classify(answer.tagged);
-  if (kind != Refusal::message && kind != Refusal::flags_or_date)
+  if (!is_of_the_message(classify(answer.tagged)))
     give_up(answer, fmt::format("UID {} ({})", item.row.uid.value, base::human_octets(item.octets.size())));
   for (const auto k : kinds_of(item.octets)) refused_kinds_.insert(k);
   if (!item.next_rung(answer.tagged, item.octets, item.octets)) {
@@ -991,7 +957,7 @@ asio::awaitable<void> MailboxLoader::copy_large(MessageRow row) {
   if (co_await left_out_by_policy(row)) co_return;
   // Read twice only where something depends on it: a copy may be there already, or the date must come from the header.
   std::string header;
-  if (untaken_ > 0 || !stale_.empty() || !row.date || !imap::storable(*row.date, context_.clock.unix_seconds())) {
+  if (unbound_.any() || !stale_.empty() || !row.date || !imap::storable(*row.date, context_.clock.unix_seconds())) {
     HeaderOnly first;
     const auto m = co_await context_.source.stream(mailbox_, row.uid, first);
     if (set_aside(row, m.found)) co_return;
@@ -1009,7 +975,7 @@ asio::awaitable<void> MailboxLoader::copy_large(MessageRow row) {
     const auto answer = co_await send_large(&item);
     if (!answer) co_return;
     const auto kind = classify(answer->tagged);
-    if (kind != Refusal::message && kind != Refusal::flags_or_date)
+    if (!is_of_the_message(kind))
       give_up(*answer, fmt::format("UID {} ({})", row.uid.value, base::human_octets(row.size)));
     if (kind == Refusal::flags_or_date && item.date && header.empty()) {  // its Date: may be wanted
       HeaderOnly again;
@@ -1164,14 +1130,14 @@ asio::awaitable<void> MailboxLoader::flush(Synced synced) {
 
 // Copies of ours beyond those that are bound: a session that was given up may have finished its APPEND after we looked.
 asio::awaitable<void> MailboxLoader::sweep() {
-  if (untaken_ == 0) co_return;
+  if (!unbound_.any()) co_return;
   co_await stand();
   const state::MailboxId id = mailbox_.id;
   // One pass over the ledger, however many strangers there are; only what may be a copy of ours is asked for by itself.
   auto ours_query = [id](Db& db) { return state::sent_contents(db, id); };
   const auto ours = co_await context_.store.run(std::move(ours_query));
-  for (auto& s : seen_) {
-    // As in find_seen: a server that rewrites raw headers leaves no 8-bit octet in them.
+  for (auto& s : unbound_.all()) {
+    // As in Unbound::find: a server that rewrites raw headers leaves no 8-bit octet in them.
     const auto e1x = s.print.header_8bit ? std::nullopt : s.print.e1x;
     if (s.taken || !(ours.contains(s.print.e1) || (e1x && ours.contains(*e1x)))) continue;
     auto query = [id, e1 = s.print.e1, e1x](Db& db) { return state::sent_with(db, id, e1, e1x); };
@@ -1214,7 +1180,7 @@ asio::awaitable<void> MailboxLoader::sweep() {
         detail += removed ? "; removed" : "; could not be removed: server said " + answer.tagged.verbatim();
       }
     }
-    s.taken = true;
+    unbound_.take(s);
     auto save = [id, uid = s.uid, twin_id = twin.id, removed, detail](Db& db) {
       state::add_surplus(db, id, uid, twin_id, removed, detail);
     };
@@ -1230,7 +1196,7 @@ asio::awaitable<void> MailboxLoader::finish() {
   const bool no_look = !doubt && seamless();
   Uid settled_below = bound_in_bracket_ == 0 ? u0_ : Uid(std::max(u0_.value, highest_bound_.value + 1));
   std::optional<Alone> session;
-  if (!no_look || untaken_ > 0) {
+  if (!no_look || unbound_.any()) {
     auto mine = co_await alone();
     session.emplace(std::move(mine));
   }

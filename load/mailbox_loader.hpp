@@ -30,6 +30,7 @@
 #include "load/gate.hpp"
 #include "load/options.hpp"
 #include "load/outgoing.hpp"
+#include "load/unbound.hpp"
 #include "load/window_reader.hpp"
 #include "load/window_size.hpp"
 #include "state/store.hpp"
@@ -81,15 +82,6 @@ class MailboxLoader {
   boost::asio::awaitable<void> bring_flags();
 
  private:
-  // An unbound message of the target that has been read.
-  struct Seen {
-    base::Uid uid;
-    base::Fingerprint print;
-    std::optional<base::DateTime> date;
-    std::string flags;  // canonical
-    bool taken = false;
-    bool spare = false;  // an equal message's second copy: for no row with another date
-  };
   // The target's session, alone, until the end of the scope; a loader that has it already keeps it.
   class [[nodiscard]] Alone {
    public:
@@ -118,11 +110,11 @@ class MailboxLoader {
   boost::asio::awaitable<void> remember_gap();
   boost::asio::awaitable<bool> holds(const state::FlagChange& change);
   boost::asio::awaitable<void> bind_in_doubt();
-  enum class Likeness : std::uint8_t { content, flags, date, both };  // of a copy to a row, beyond its octets
-  Seen* find_seen(const base::Fingerprint& print, const state::MessageRow& row, Likeness at_least);
-  bool is_like(const Seen& copy, const state::Twin& twin) const;
-  boost::asio::awaitable<Seen*> find_copy(base::Fingerprint print, state::MessageRow row, Likeness at_least);
-  state::Outcome bind_to_seen(const state::MessageRow& row, const base::Fingerprint& print, Seen& seen,
+  std::string flags_as_sent(const std::string& flags) const;
+  Copy* find_unbound(const base::Fingerprint& print, const state::MessageRow& row, Likeness at_least);
+  bool is_like(const Copy& copy, const state::Twin& twin) const;
+  boost::asio::awaitable<Copy*> find_copy(base::Fingerprint print, state::MessageRow row, Likeness at_least);
+  state::Outcome bind_to_copy(const state::MessageRow& row, const base::Fingerprint& print, Copy& copy,
                               const std::string& how);
   std::vector<state::Note> stored_notes(const state::MessageRow& row, const std::optional<base::DateTime>& date,
                                         const std::string& there) const;
@@ -140,6 +132,7 @@ class MailboxLoader {
   boost::asio::awaitable<void> send_window(std::vector<Outgoing> items);
   void take_answer(const imap::Answer& answer, std::vector<Outgoing*> items);
   boost::asio::awaitable<std::vector<Outgoing>> not_stored(std::vector<Outgoing> items, bool proven);
+  boost::asio::awaitable<void> refused_together(std::vector<Outgoing> items, imap::Answer answer);
   boost::asio::awaitable<void> refused(Outgoing item, imap::Answer answer);
   boost::asio::awaitable<void> copy_large(state::MessageRow row);
   boost::asio::awaitable<std::optional<imap::Answer>> send_large(Outgoing* item);
@@ -155,7 +148,8 @@ class MailboxLoader {
   boost::asio::awaitable<std::vector<state::Outcome>> take_outcomes();
   boost::asio::awaitable<void> flush(Synced synced = Synced::with_the_next);
   boost::asio::awaitable<void> sweep();
-  boost::asio::awaitable<void> find_elsewhere(std::vector<state::MessageRow> lost);
+  boost::asio::awaitable<std::vector<state::MessageRow>> find_elsewhere(std::vector<state::MessageRow> lost);
+  boost::asio::awaitable<void> quarantine_lost(state::MessageRow row);
   boost::asio::awaitable<void> finish();
   [[noreturn]] void give_up(const imap::Answer& answer, const std::string& what) const;
   std::string where() const;
@@ -175,10 +169,7 @@ class MailboxLoader {
   std::optional<base::Uid> look_again_from_;
   bool unshown_ = false;      // the last look: UIDs from u0_ to UIDNEXT that nothing accounts for
   bool spends_uids_ = false;  // on what it refuses: seen by a settle that brought nothing to light
-  std::unordered_map<base::Digest, std::vector<std::size_t>, base::DigestHash> by_e1_, by_e1x_;
-  std::vector<Seen> seen_;
-  std::set<base::Uid> seen_uids_;
-  std::size_t untaken_ = 0;  // of seen_
+  Unbound unbound_;
   std::unordered_map<base::Digest, std::vector<state::MessageRow>, base::DigestHash> stale_;
   std::size_t doubtful_ = 0;
   base::Octets doubtful_octets_ = 0;

@@ -41,6 +41,8 @@ std::vector<Form> repaired_forms(std::string_view octets);
 // What the target's answer means for the message or the account (RFC 5530).
 enum class Refusal : std::uint8_t { message, flags_or_date, over_quota, no_mailbox, not_permitted, busy };
 Refusal classify(const imap::StatusLine& answer);
+// It says something of this message; else another one would fare no better.
+constexpr bool is_of_the_message(Refusal r) { return r == Refusal::message || r == Refusal::flags_or_date; }
 
 // The rules to try, in order, for this body, these flags and this answer.
 std::vector<Rule> ladder(const imap::StatusLine& answer, std::string_view octets, bool has_keywords, bool has_date);
