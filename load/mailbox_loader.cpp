@@ -1047,13 +1047,6 @@ asio::awaitable<bool> MailboxLoader::copied_now(MessageRow row, imap::ReadMessag
 
 asio::awaitable<void> MailboxLoader::copy_left_over() {
   for (auto& row : std::exchange(large_later_, {})) co_await copy_large(std::move(row));
-  // Zero octets: believed when seen twice; an empty message cannot be stored anywhere.
-  for (auto& row : std::exchange(empty_, {})) {
-    auto again = co_await context_.source.read(mailbox_, std::vector<Uid>(1, row.uid));
-    const bool empty = again.front().found == imap::BodyFound::empty;
-    if (empty) co_await quarantine(row, "the message has no octets", "", "");
-    else if (!co_await copied_now(row, std::move(again.front()))) vanished_.push_back(row);
-  }
   for (auto& row : std::exchange(unreadable_, {})) {
     auto again = co_await context_.source.read_afresh(mailbox_, row.uid);
     const auto found = again.found;
@@ -1062,9 +1055,22 @@ asio::awaitable<void> MailboxLoader::copy_left_over() {
       throw base::Failed({Scope::account, Remedy::retry_later,
                           fmt::format("The source does not give out UID {} of \"{}\" for now: {}.", row.uid.value,
                                       base::printable(mailbox_.name), words)});
-    if (found == imap::BodyFound::refused) co_await quarantine(row, "the source does not give it out", words, "");
-    else if (found == imap::BodyFound::empty) co_await quarantine(row, "the message has no octets", "", "");
-    else if (!co_await copied_now(row, std::move(again))) vanished_.push_back(row);
+    if (found == imap::BodyFound::refused) {
+      co_await quarantine(row, "the source does not give it out", words, "");
+      continue;
+    }
+    const bool copied = co_await copied_now(row, std::move(again));
+    if (!copied) (found == imap::BodyFound::empty ? empty_ : vanished_).push_back(row);
+  }
+  // Zero octets: believed when seen twice; an empty message cannot be stored anywhere.
+  for (auto& row : std::exchange(empty_, {})) {
+    auto again = co_await context_.source.read(mailbox_, std::vector<Uid>(1, row.uid));
+    if (again.front().found == imap::BodyFound::empty) {
+      co_await quarantine(row, "the message has no octets", "", "");
+      continue;
+    }
+    const bool copied = co_await copied_now(row, std::move(again.front()));
+    if (!copied) vanished_.push_back(row);
   }
   if (vanished_.empty()) co_return;
   std::vector<Uid> uids;

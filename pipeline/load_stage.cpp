@@ -198,6 +198,8 @@ asio::awaitable<Migration::Made> Migration::create_mailboxes(imap::Session* targ
   std::map<std::string, imap::Answer> answers;
   for (std::size_t i = 0; i < wanted.size(); ++i) answers[wanted[i]] = created[i];
   std::vector<std::pair<state::MailboxId, std::string>> errors;
+  std::vector<std::string> to_subscribe;
+  std::vector<state::MailboxId> subscribing;
   for (const auto& m : planned->mailboxes) {
     std::string error;
     std::string wire = m.map.wire;
@@ -211,8 +213,20 @@ asio::awaitable<Migration::Made> Migration::create_mailboxes(imap::Session* targ
       }
     }
     if (!error.empty()) out.not_made.insert(m.map.id.value);
-    if (error.empty() && m.subscribe && !listing.subscribed.contains(wire)) out.to_subscribe[m.map.id.value] = wire;
+    if (error.empty() && m.subscribe && !listing.subscribed.contains(wire)) {
+      to_subscribe.push_back(wire);
+      subscribing.push_back(m.map.id);
+    }
     errors.emplace_back(m.map.id, std::move(error));
+  }
+  const auto answered = co_await target->subscribe_each(to_subscribe);
+  for (std::size_t i = 0; i < answered.size(); ++i) {
+    if (answered[i].ok()) continue;
+    auto& text = out.not_subscribed[subscribing[i].value];
+    text = fmt::format("{} {} to \"{}\": server said {}.", kNotSubscribed, planned->address,
+                       base::printable(imap::from_mutf7(to_subscribe[i]).value_or(to_subscribe[i])),
+                       answered[i].tagged.verbatim());
+    log_->warn(text);
   }
   for (const auto& [id, error] : errors)
     if (!error.empty()) log_->warn(error);
@@ -283,6 +297,18 @@ asio::awaitable<void> bring(load::MailboxLoader* loader, bool looked) {
   co_await loader->copy();
 }
 
+// One more of something, as long as it lives.
+class Counted {
+ public:
+  explicit Counted(int& count) : count_(count) { ++count_; }
+  ~Counted() { --count_; }
+  Counted(const Counted&) = delete;
+  Counted& operator=(const Counted&) = delete;
+
+ private:
+  int& count_;
+};
+
 }  // namespace
 
 // What spoils one mailbox is recorded there, and the others go on; anything worse is thrown on.
@@ -320,7 +346,7 @@ struct Migration::CopyWork {
   std::set<std::string> at_work;  // their names on the target
   std::exception_ptr failure;     // the first one: what the others meet afterwards is its consequence
   bool opening = false;           // a lane beside the first logs in
-  std::map<std::int64_t, std::string> to_subscribe;  // mailboxes, by their names on the target
+  std::map<std::int64_t, std::string> not_subscribed;  // mailboxes: what was said
 
   const PlannedMailbox* plan_of(const state::MailboxRow& m) const {
     const auto p = plans.find(m.id.value);
@@ -346,7 +372,6 @@ struct Migration::Lane {
   std::unique_ptr<imap::Session> target;
   Bodies bodies;
   base::SharedLock target_use;
-  std::vector<std::pair<state::MailboxId, std::string>> to_subscribe;  // of those it took: their names on the target
   std::optional<load::LoadContext> context;
 };
 
@@ -380,7 +405,6 @@ asio::awaitable<void> Migration::copy_in(Lane* lane, CopyWork* work) {
   for (int i = 0; i < std::max(1, settings_.mailboxes_at_once); ++i) workers.push_back(copy_mailboxes(lane, work));
   co_await base::run_all(std::move(workers));
   if (work->failure) co_return;
-  co_await subscribe_mailboxes(lane, work->planned);
   co_await base::both(lane->bodies.end(), lane->target->logout());
 }
 
@@ -392,9 +416,11 @@ asio::awaitable<void> Migration::copy_mailboxes(Lane* lane, CopyWork* work) {
       });
       if (m == work->rows.end()) break;
       work->taken.insert(m->id.value);
-      if (const auto s = work->to_subscribe.find(m->id.value); s != work->to_subscribe.end())
-        lane->to_subscribe.emplace_back(m->id, s->second);
       co_await copy_mailbox(lane, work, &*m);
+      if (const auto refused = work->not_subscribed.find(m->id.value); refused != work->not_subscribed.end()) {
+        auto save = [id = m->id, text = refused->second](Db& db) { state::add_target_error(db, id, text); };
+        co_await store_.run_in_order(std::move(save));
+      }
     }
   } catch (...) {
     if (!work->failure) work->failure = std::current_exception();
@@ -402,23 +428,6 @@ asio::awaitable<void> Migration::copy_mailboxes(Lane* lane, CopyWork* work) {
     if (helped_.contains(work->planned->address)) not_helped_.insert(work->planned->address);
   }
   changed_.notify();  // those who would help may have nothing left to do
-}
-
-// Those of the mailboxes that this lane took: a server takes its time for it, so lanes share it. By itself: Dovecot
-// answers SUBSCRIBE before an APPEND that was sent first.
-asio::awaitable<void> Migration::subscribe_mailboxes(Lane* lane, const PlannedAccount* planned) {
-  std::vector<std::string> names;
-  for (const auto& [id, wire] : lane->to_subscribe) names.push_back(wire);
-  const auto answers = co_await lane->target->subscribe_each(names);
-  for (std::size_t i = 0; i < answers.size(); ++i) {
-    if (answers[i].ok()) continue;
-    const std::string text =
-        fmt::format("Could not subscribe {} to \"{}\": server said {}.", planned->address,
-                    base::printable(imap::from_mutf7(names[i]).value_or(names[i])), answers[i].tagged.verbatim());
-    log_->warn(text);
-    auto save = [id = lane->to_subscribe[i].first, text](Db& db) { state::add_target_error(db, id, text); };
-    co_await store_.run_in_order(std::move(save));
-  }
 }
 
 // When no account waits for its turn, a connection that is free serves one that is still busy: the largest account
@@ -432,10 +441,11 @@ asio::awaitable<void> Migration::help(CopyWork* work) {
       co_await changed_.wait();
       continue;
     }
-    ++helping_;
-    work->opening = true;
-    co_await help_once(work);
-    --helping_;
+    {
+      const Counted helping(helping_);
+      work->opening = true;
+      co_await help_once(work);
+    }
     changed_.notify();
   }
 }
@@ -551,7 +561,7 @@ asio::awaitable<void> Migration::prepare(Lane* lane, CopyWork* work) {
   if (work->planned->fate == Fate::create) co_await adapt_to_target(target, work->planned);
   auto ready = co_await create_mailboxes(target, work->planned);
   work->given_up = std::move(ready.not_made);
-  work->to_subscribe = std::move(ready.to_subscribe);
+  work->not_subscribed = std::move(ready.not_subscribed);
   auto names = [id = work->planned->id](Db& db) {
     std::map<std::int64_t, std::string> wires;
     for (auto& m : state::mailboxes(db, id)) wires[m.id.value] = std::move(m.target_wire);

@@ -196,7 +196,6 @@ class Migration {
                                                 std::vector<const state::MailboxRow*> mailboxes);
   boost::asio::awaitable<void> read_ahead(Lane* lane, CopyWork* work);
   boost::asio::awaitable<void> copy_in(Lane* lane, CopyWork* work);
-  boost::asio::awaitable<void> subscribe_mailboxes(Lane* lane, const PlannedAccount* planned);
   boost::asio::awaitable<void> help(CopyWork* work);
   boost::asio::awaitable<void> help_once(CopyWork* work);
   boost::asio::awaitable<void> copy_mailboxes(Lane* lane, CopyWork* work);
@@ -215,9 +214,9 @@ class Migration {
                                               EvidenceOfAccount* evidence);
   boost::asio::awaitable<bool> mailbox_survives(boost::asio::awaitable<void> work, state::MailboxId mailbox);
   struct Made {
-    std::set<std::int64_t> made;                       // by this session
-    std::set<std::int64_t> not_made;                   // not there, and refused: opening them would only hide why
-    std::map<std::int64_t, std::string> to_subscribe;  // their names on the target
+    std::set<std::int64_t> made;                         // by this session
+    std::set<std::int64_t> not_made;                     // not there, and refused: opening them would only hide why
+    std::map<std::int64_t, std::string> not_subscribed;  // what was said; recorded when the mailbox has been copied
   };
   boost::asio::awaitable<Made> create_mailboxes(imap::Session* target, const PlannedAccount* planned);
   boost::asio::awaitable<std::string> why_not_made(imap::Session* target, const PlannedAccount* planned,
@@ -255,6 +254,7 @@ class Migration {
   static constexpr int kMostHelpers = 7;  // of one account: servers allow about ten connections of one user
   load::WindowSize window_size_;
   std::chrono::milliseconds slowest_append_{0};
+  static constexpr std::string_view kNotSubscribed = "Could not subscribe";
   static constexpr std::chrono::milliseconds kLookStaysTrue = std::chrono::minutes(1);
   static constexpr std::chrono::milliseconds kLongestSettle = std::chrono::minutes(15);  // for a slow server's sake
   base::Budget in_flight_{kOctetsInFlight};

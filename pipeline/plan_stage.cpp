@@ -348,7 +348,9 @@ asio::awaitable<void> Migration::plan_mailboxes(PlannedAccount* planned, const l
     // A user's new mail can hide a loss from this count; that many fewer cannot be anything else.
     constexpr std::string_view kFewer = "the target shows only ";
     const bool fewer = status != nullptr && status->messages.value_or(k.bound) < k.bound;
-    if (fewer || (status != nullptr && row->error.starts_with(kFewer))) {
+    // Mended since, on the target or by taking it back at the source.
+    const bool subscribed = row->error.starts_with(kNotSubscribed) && !p.subscribe;
+    if (fewer || subscribed || (status != nullptr && row->error.starts_with(kFewer))) {
       const std::string text =
           fewer ? fmt::format("{}{} of the {} that were moved there: \"4d2kms verify\" names those that are gone",
                               kFewer, *status->messages, base::plural(k.bound, "message"))
@@ -357,7 +359,7 @@ asio::awaitable<void> Migration::plan_mailboxes(PlannedAccount* planned, const l
       co_await store_.run_in_order(std::move(note));
       if (fewer) p.remarks.push_back(text);
     }
-    if (!row->error.empty() && !row->error.starts_with(kFewer)) p.remarks.push_back(row->error);
+    if (!row->error.empty() && !subscribed && !row->error.starts_with(kFewer)) p.remarks.push_back(row->error);
     if (k.empty > 0)
       p.remarks.push_back(
           fmt::format("{} of no octets: no server stores such; quarantined", base::plural(k.empty, "message")));

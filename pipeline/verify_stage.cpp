@@ -25,10 +25,8 @@ namespace {
 constexpr int kRowsAtOnce = 500;  // re-read in one FETCH: of their octets nothing is held
 
 std::set<std::string> flag_set(const std::string& text) {
-  std::set<std::string> out;
-  if (!text.empty())
-    for (auto& f : base::split(text, ' ')) out.insert(std::move(f));
-  return out;
+  const auto names = state::flag_names(state::canonical_flags(state::flag_names(text)));
+  return {names.begin(), names.end()};
 }
 
 std::string difference_of(const std::string& want, const std::string& have) {
@@ -82,7 +80,7 @@ std::vector<Row> ledger_rows(Db& db, state::MailboxId mailbox) {
     x.row.uid = r.number<Uid>(2);
     x.row.size = static_cast<base::Octets>(r.integer(3));
     if (!r.null(4)) x.row.date = base::DateTime{r.integer(4), static_cast<int>(r.integer(5))};
-    x.row.flags = r.text(6);
+    x.row.flags = state::canonical_flags(state::flag_names(r.text(6)));
     x.row.state = static_cast<MessageState>(r.integer(7));
     x.row.attempts = static_cast<int>(r.integer(8));
     x.row.target_uid = r.number<Uid>(9);

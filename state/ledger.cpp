@@ -34,6 +34,7 @@ MessageRow message_row(const Rows& r) {
   m.size = static_cast<base::Octets>(r.integer(3));
   if (!r.null(4)) m.date = DateTime{r.integer(4), static_cast<int>(r.integer(5))};
   m.flags = r.text(6);
+  if (!m.flags.empty()) m.flags = canonical_flags(flag_names(m.flags));  // of a store that older versions wrote
   m.state = static_cast<MessageState>(r.integer(7));
   m.attempts = static_cast<int>(r.integer(8));
   m.target_uid = r.number<Uid>(9);

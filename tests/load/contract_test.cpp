@@ -1315,6 +1315,29 @@ TEST_F(Contract, ARefusedSubscriptionIsSaidAndCostsNoMail) {
   EXPECT_TRUE(w.target.users[World::kUser]["Empty"].subscribed);
 }
 
+TEST_F(Contract, ARefusedSubscriptionThatSomebodyMendedIsForgotten) {
+  fill(3);
+  w.source.users[World::kUser]["INBOX"].subscribed = true;
+  w.target.quirks.refuses_subscribe = true;
+  w.run();
+  EXPECT_EQ(w.run().exit, 3);
+  w.target.users[World::kUser]["INBOX"].subscribed = true;  // its user, with a mail client
+  EXPECT_EQ(w.run().exit, 0);
+  EXPECT_EQ(w.query("SELECT count(*) FROM mailbox WHERE target_error<>''"), 0);
+}
+
+TEST_F(Contract, AnOldStoresSpellingOfFlagsIsNoDifference) {
+  w.source.put(World::kUser, "INBOX", mail("a"), {"\\SEEN"});
+  w.settings.verify = pipeline::VerifyLevel::none;
+  w.run();
+  w.query("UPDATE flagset SET names='\\SEEN' WHERE names='\\Seen'");
+  w.target.users[World::kUser]["INBOX"].messages.front().flags = {"\\SEEN"};
+  const auto verified = w.run("verify");
+  EXPECT_EQ(verified.exit, 0);
+  EXPECT_TRUE(verified.verified.differences.empty());
+  EXPECT_EQ(w.query("SELECT count(*) FROM note WHERE kind='flags'"), 0);
+}
+
 TEST_F(Contract, DeletedPolicyHoldsForLargeMessagesAndForLaterFlags) {
   for (const auto policy : {load::DeletedPolicy::skip, load::DeletedPolicy::unmark}) {
     World x;

@@ -361,6 +361,9 @@ TEST_F(StateFolder, ThatAnAccountGotANewPasswordIsKeptUntilItIsRefused) {
 TEST(CanonicalFlags, AreSortedOnceAndWithoutRecent) {
   EXPECT_EQ(canonical_flags({"b", "\\Seen", "\\Recent", "b", "a"}), "\\Seen a b");
   EXPECT_EQ(canonical_flags({"\\DELETED", "\\seen", "\\Seen", "Deleted"}), "Deleted \\Deleted \\Seen");
+  EXPECT_TRUE(has_flag("\\DELETED a", "\\Deleted"));
+  EXPECT_FALSE(has_flag("Deleted a", "\\Deleted"));
+  EXPECT_TRUE(flag_names("").empty());
 }
 
 }  // namespace
