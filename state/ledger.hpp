@@ -162,7 +162,7 @@ void add_inventory(Db& db, MailboxId mailbox, base::UidValidity validity, const 
 // Flags as one text: sorted, without duplicates and without \Recent, system flags spelled as in RFC 3501.
 std::string canonical_flags(std::vector<std::string> names);
 std::vector<std::string> flag_names(const std::string& flags);
-// Any of these texts has it; case-insensitive.
+// Whether such a text holds that flag; case-insensitive.
 bool has_flag(const std::string& flags, std::string_view name);
 
 // ---- plan and runs ----
