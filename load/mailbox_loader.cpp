@@ -414,8 +414,8 @@ asio::awaitable<bool> MailboxLoader::look_again() {
   co_await look(context_.target, Completeness::strict);
   co_await bind_in_doubt();
   u0_ = opened_.uid_next;
-  const bool fewer = doubtful_ < doubt;
-  co_return fewer&& doubtful_ != 0;
+  const bool still_arriving = doubtful_ != 0 && doubtful_ < doubt;
+  co_return still_arriving;
 }
 
 asio::awaitable<void> MailboxLoader::give_verdict() {

@@ -1,6 +1,7 @@
 // Messages of a target mailbox that were read and belong to no row of the ledger: copies of ours, or a stranger's.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <optional>
 #include <set>

@@ -103,6 +103,8 @@ MUTANTS = {
     "an old spelling of flags taken for others": ("pipeline/verify_stage.cpp", "x.row.flags = state::canonical_flags(state::flag_names(r.text(6)));", "x.row.flags = r.text(6);", "test_load",
                                                   "Contract.AnOldStoresSpelling*"),
     "deleted only in one spelling": (LEDGER, "return base::iequals(n, name); });", "return n == name; });", "test_state", "CanonicalFlags.*"),
+    "empty believed when seen once after a refusal": (LOADER, "if (!copied) (found == imap::BodyFound::empty ? empty_ : vanished_).push_back(row);",
+                                                      'if (!copied) co_await quarantine(row, "the message has no octets", "", "");', "test_load", "Contract.OneThatWasRefusedAndThenCameEmpty*"),
     "large bodies not repaired": (LOADER, "header, {})) continue;", "header, {})) {}", "test_load", "Contract.LargeBodyIsRepaired*"),
     "copies of what is gone not listed": (LEDGER, "state=5 AND attempts>0", "state=5 AND attempts<0", "test_load", "Contract.ZombieOfWhatTheSourceDeleted*"),
     "UID ranges left open": ("imap/protocol/uid_set.cpp", "out += ':' + std::to_string(r.last.value);", 'out += ":*";', "test_load",

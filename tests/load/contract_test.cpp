@@ -1168,6 +1168,20 @@ TEST_F(Contract, NilForACopyThatIsListedIsNotItsAbsence) {
   w.expect_in_order();
 }
 
+TEST_F(Contract, OneThatWasRefusedAndThenCameEmptyIsReadOnceMore) {
+  fill(3);
+  const auto second = [&](const ModelMessage& m) { return m.uid == 2; };
+  int empty = 0;
+  // The third log-in at the source is the one that asks again.
+  w.source.quirks.refuses_body = [&](const ModelMessage& m) { return second(m) && w.source.logins < 3; };
+  w.source.quirks.empty_body = [&](const ModelMessage& m) { return second(m) && empty++ == 0; };
+  EXPECT_EQ(w.run().exit, 0);
+  EXPECT_EQ(w.source.logins, 3u);
+  EXPECT_EQ(empty, 2) << "empty, and then whole";
+  w.expect_equal();
+  w.expect_in_order();
+}
+
 TEST_F(Contract, AnotherMessageIsNeverTakenForARewrittenHeader) {
   w.target.put(World::kUser, "INBOX", mail("\xc3\xa9"));
   w.source.put(World::kUser, "INBOX", mail("\xc3\xa8"));

@@ -380,6 +380,10 @@ class ModelConnection final : public imap::Transport {
         if (!visible(m)) continue;
         ++sequence;
         if (m.uid < first || m.uid > last) continue;
+        if (body && s_.quirks.refuses_body && s_.quirks.refuses_body(m)) {
+          say(tag + " NO it cannot be read");
+          return;
+        }
         if (s_.quirks.short_lists && !body && &m == &box->messages.back()) continue;
         seen.insert(m.uid);
         std::string line = "* " + std::to_string(sequence) + " FETCH (UID " + std::to_string(m.uid);
@@ -389,6 +393,7 @@ class ModelConnection final : public imap::Transport {
         if (items.find("RFC822.SIZE") != std::string::npos)
           line += " RFC822.SIZE " + (s_.quirks.size_lie.empty() ? std::to_string(m.octets.size()) : s_.quirks.size_lie);
         if (body && s_.quirks.nil_body && s_.quirks.nil_body(m)) line += " BODY[] NIL";
+        else if (body && s_.quirks.empty_body && s_.quirks.empty_body(m)) line += " BODY[] {0}\r\n";
         else if (body) line += " BODY[] {" + std::to_string(m.octets.size()) + "}\r\n" + m.octets;
         say(line + ")");
       }

@@ -75,8 +75,10 @@ struct Quirks {
   std::optional<std::string> permanent_flags;  // "(\\Seen \\*)"
   bool nil_for_expunged = true;                // FETCH of a vanished message: OK and NIL (RFC 2180); else nothing
   std::chrono::milliseconds hides_fresh{0};    // new messages show only later
-  std::function<bool(const ModelMessage&)> nil_body;  // OK and NIL for a message that is there
-  std::string size_lie;                               // RFC822.SIZE of every message
+  std::function<bool(const ModelMessage&)> nil_body;      // OK and NIL for a message that is there
+  std::function<bool(const ModelMessage&)> empty_body;    // OK and no octets
+  std::function<bool(const ModelMessage&)> refuses_body;  // NO to the FETCH that asks for it
+  std::string size_lie;                                   // RFC822.SIZE of every message
   std::size_t refuses_literal =
       0;  // of a MULTIAPPEND without LITERAL+: NO instead of the n-th "+"; those before it are kept
   bool refuses_subscribe = false;
